@@ -105,6 +105,8 @@ def base(services: Collection[datagrams.Service], tracks_connections: bool = Fal
         *(_map(name, f"type {_ADDRESSES[version]} . inet_service : counter") for name, version in _counter_maps()),
         *(_map(f"counting_{transport}{version}", f"type {_ADDRESSES[version]} . inet_service : verdict")
           for transport, version in itertools.product(datagrams.TRANSPORTS, _FAMILIES)),
+        *(f"add set {TABLE} preserved_{transport}{version} {{ type {_ADDRESSES[version]} . inet_service; }}"
+          for transport, version in itertools.product(datagrams.TRANSPORTS, _FAMILIES)),
         *(_rule(name, "meta l4proto tcp notrack") for name in ("untracked_in", "untracked_out") if not tracks_connections),
         *(_map(f"ways{version}", f"type {words} : mark") for version, words in _ADDRESSES.items()),
     ]  # fmt: skip
@@ -117,7 +119,7 @@ def base(services: Collection[datagrams.Service], tracks_connections: bool = Fal
         # An answer is routed before it is from the VIP again: its mark leads it to the routes of that (`interfaces`).
         answers = f"ct status dnat ct direction reply meta mark set ct original {family} daddr map @ways{version}"
         lines.append(_rule("meet", answers))
-    lines.append(_rule("leave", "ct status dnat masquerade"))
+    lines += [_rule("leave", words) for words in _masquerading(services)]
     for version, words in _REFUSALS.items():
         lines.append(f"add set {TABLE} refused{version} {{ type {_ADDRESSES[version]} . mark; flags dynamic,timeout; size {_HELD}; }}")
         source = f"{_FAMILIES[version]} saddr . ct mark"
@@ -136,6 +138,19 @@ def base(services: Collection[datagrams.Service], tracks_connections: bool = Fal
     return lines + list(_directory(services))
 
 
+def _masquerading(services: Collection[datagrams.Service]) -> Iterator[str]:
+    """For whom the amphora asks members in its own name, so that they answer it: for all whose address is not to be preserved, and for
+    clients that are beside their member, who would be answered by that itself.
+    """
+    for subnet in dict.fromkeys(subnet for one in services if one.preserve_client_ip for subnet in one.subnets):
+        family = _FAMILIES[6 if ":" in subnet else 4]
+        yield f"ct status dnat {family} saddr {subnet} {family} daddr {subnet} masquerade"
+    for transport, (version, family) in itertools.product(datagrams.TRANSPORTS, _FAMILIES.items()):
+        found = f"ct original {family} daddr . ct original proto-dst @preserved_{transport}{version}"
+        yield f"ct status dnat meta l4proto {transport} {found} accept"
+    yield "ct status dnat masquerade"
+
+
 def _directory(services: Collection[datagrams.Service]) -> Iterator[str]:
     """Which rules and counters each packet belongs to."""
     for name, version in itertools.product(("services", "holding"), _FAMILIES):
@@ -144,6 +159,7 @@ def _directory(services: Collection[datagrams.Service]) -> Iterator[str]:
         yield f"flush map {TABLE} {name}"
     for transport, version in itertools.product(datagrams.TRANSPORTS, _FAMILIES):
         yield f"flush map {TABLE} counting_{transport}{version}"
+        yield f"flush set {TABLE} preserved_{transport}{version}"
     for version in _FAMILIES:
         yield f"flush map {TABLE} ways{version}"
     for address in dict.fromkeys(address for one in services for address in one.addresses):
@@ -153,6 +169,8 @@ def _directory(services: Collection[datagrams.Service]) -> Iterator[str]:
             version = 6 if ":" in address else 4
             place = f"{address} . {one.transport} . {one.port}"
             yield _element(f"services{version}", [f"{place} : goto {chain('pick', one, version)}"])
+            if one.preserve_client_ip:
+                yield _element(f"preserved_{one.transport}{version}", [f"{address} . {one.port}"])
             if one.persistence is not None:
                 yield _element(f"holding{version}", [f"{place} : goto {chain('hold', one, version)}"])
             for way in _BYTES:
@@ -314,20 +332,31 @@ def removal(service_ids: Collection[str]) -> list[str]:
 
 def forgetting(service: datagrams.Service, counting: Mapping[str, Iterable[int]]) -> list[str]:
     """Count members no more that are gone; `counting` are the marks that are counted, by the names of `member_sets`."""
-    there = set(numbers(service).values())
-    gone = {name: [f"{mark}" for mark in marks if mark not in there] for name, marks in counting.items()}
-    return [f"delete element {TABLE} {name} {{ {', '.join(marks)} }}" for name, marks in gone.items() if marks]
+    there = marks(service)
+    gone = {name: [f"{mark}" for mark in counted if mark not in there] for name, counted in counting.items()}
+    return [f"delete element {TABLE} {name} {{ {', '.join(some)} }}" for name, some in gone.items() if some]
 
 
 def numbers(service: datagrams.Service) -> dict[str, int]:
-    """The mark by which conntrack knows each member: of its id, so that it stays the same whoever else comes and goes."""
+    """The mark by which conntrack knows each member: of its id, so that it stays the same whoever else comes and goes.
+
+    It is another one where clients' addresses are preserved: a flow is translated for good as its first packet was, so those that were
+    translated otherwise are of no member any more, and end.
+    """
     taken: dict[int, str] = {}
+    preserved = "/preserved" if service.preserve_client_ip else ""
     for name in sorted(one.id for one in service.members):
-        number = zlib.crc32(name.encode()) & 0x7FFFFFFF or 1
+        number = zlib.crc32(f"{name}{preserved}".encode()) & 0x7FFFFFFF or 1
         while number in taken:
             number = number % 0x7FFFFFFF + 1
         taken[number] = name
     return {name: number for number, name in taken.items()}
+
+
+def marks(service: datagrams.Service) -> dict[int, str]:
+    """Members by the marks that they have, and by those that they had, or will have, while their flows were translated otherwise."""
+    both = (dataclasses.replace(service, preserve_client_ip=not service.preserve_client_ip), service)
+    return {mark: name for one in both for name, mark in numbers(one).items()}
 
 
 def counter(kind: str, service_id: str) -> str:

@@ -419,7 +419,8 @@ class Netfilter(program.Program):
                 continue
             elements = _elements(one)
             found |= _counts(names, elements)
-            if max(len(names), *map(len, elements.values())) > len(one.members) + GONE:
+            members = len(one.members)
+            if len(set(names.values())) > members + GONE or max(map(len, elements.values())) > 2 * members + GONE:  # of each, two marks
                 crowded.append(one.id)
         self._of_members, self._crowded = found, frozenset(crowded)
 
@@ -509,19 +510,20 @@ def _mark(key: bytes) -> int:
 
 
 def _counts(names: Mapping[int, str], elements: Mapping[str, Mapping[bytes, tuple[int, int]]]) -> dict[str, list[int]]:
-    """In the order of `counters.FIELDS`, by the names of members."""
+    """In the order of `counters.FIELDS`, by the names of members, who may have had two marks."""
     new, into, out = elements.values()
-    return {
-        name: [into.get(key, (0, 0))[1], out.get(key, (0, 0))[1], new.get(key, (0, 0))[0], 0]
-        for key in new.keys() | into.keys() | out.keys()
-        if (name := names.get(_mark(key))) is not None
-    }
+    found: dict[str, list[int]] = {}
+    for key in new.keys() | into.keys() | out.keys():
+        if (name := names.get(_mark(key))) is not None:
+            had = (into.get(key, (0, 0))[1], out.get(key, (0, 0))[1], new.get(key, (0, 0))[0], 0)
+            found[name] = [sum(both) for both in zip(found[name], had, strict=True)] if name in found else list(had)
+    return found
 
 
 def _names(service: datagrams.Service) -> dict[int, str]:
-    """By what names members are counted, by their marks."""
+    """By what names members are counted, by their marks: those that they have, and those that they had before, or will have."""
     pool = f"{service.pool_id}:{service.id}"
-    return {mark: member_counters.of_member(pool, name) for name, mark in datagram_rules.numbers(service).items() if service.pool_id}
+    return {mark: member_counters.of_member(pool, name) for mark, name in datagram_rules.marks(service).items() if service.pool_id}
 
 
 def _refused(exc: system.CommandFailed) -> errors.AgentError:

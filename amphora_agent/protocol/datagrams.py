@@ -28,8 +28,10 @@ HTTP, TCP, UDP_CONNECT, SCTP = "HTTP", "TCP", "UDP-CONNECT", "SCTP"
 CHECKS = (HTTP, TCP, UDP_CONNECT, SCTP)
 MOST_WEIGHT = 256
 _LONGEST = 2**31
-_OF_POOL = ("pool_id", "algorithm", "persistence", "check", "members")
+_OF_POOL = ("pool_id", "algorithm", "persistence", "check", "members", "preserve_client_ip", "subnets")
 """The fields of a service that its pool decides."""
+_WHERE_PRESERVED = ("preserve_client_ip", "subnets")
+"""Those that are written down only where they say something: agents of before don't know them, and go on masquerading."""
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}").fullmatch
 _METHOD = re.compile(r"[A-Z]{3,10}").fullmatch
 _PATH = re.compile(r"/[\x21-\x7e]*").fullmatch
@@ -83,7 +85,11 @@ class Persistence:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A listener. `most_flows` may there be at once (0: any number)."""
+    """A listener. `most_flows` may there be at once (0: any number).
+
+    With `preserve_client_ip`, members see their clients' addresses. `subnets` are then those that the amphora is on: a client that is on
+    one of them together with its member is masqueraded all the same, for the member would answer it past the amphora.
+    """
 
     id: str
     transport: str
@@ -95,6 +101,8 @@ class Service:
     persistence: Persistence | None = None
     check: Check | None = None
     members: tuple[Member, ...] = ()
+    preserve_client_ip: bool = False
+    subnets: tuple[str, ...] = ()
 
     @property
     def versions(self) -> tuple[int, ...]:
@@ -121,6 +129,8 @@ def dump(services: tuple[Service, ...]) -> str:
             fields = {name: getattr(one, name) for name in own} | {"like": like}
         else:
             fields = dataclasses.asdict(one)
+            if not one.preserve_client_ip:
+                fields = {name: value for name, value in fields.items() if name not in _WHERE_PRESERVED}
         lines.append(json.dumps(fields, sort_keys=True, separators=(",", ":")))
     return "[" + ",\n".join(lines) + "]\n"
 
@@ -170,6 +180,8 @@ def _pool(data: Mapping[str, Any]) -> dict[str, Any]:
         "persistence": _or_none(data["persistence"], _persistence),
         "check": _or_none(data["check"], _check),
         "members": members,
+        "preserve_client_ip": _truth(data.get("preserve_client_ip", False)),
+        "subnets": tuple(_subnet(item) for item in data.get("subnets", ())),
     }
 
 
@@ -220,6 +232,10 @@ def _one_of(value: Any, known: tuple[str, ...]) -> str:
 def _address(value: Any) -> str:
     """In its canonical form, so that it can be compared with what the kernel says."""
     return str(ipaddress.ip_address(_word(value, re.compile(r"[0-9A-Fa-f.:]{2,45}").fullmatch)))
+
+
+def _subnet(value: Any) -> str:
+    return str(ipaddress.ip_network(_word(value, re.compile(r"[0-9A-Fa-f.:]{2,45}/[0-9]{1,3}").fullmatch)))
 
 
 def _number(value: Any, least: int, most: int = _LONGEST) -> int:

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from amphora_agent import admission, datagram_rules, errors, interfaces, netfilter, netlink, programs, sctp, system
-from amphora_agent.protocol import datagrams, rest
+from amphora_agent.protocol import datagrams, heartbeat, rest
 from tests.integration import associations
 from tests.integration.agent_amphora import eventually
 
@@ -34,6 +34,11 @@ PORT = 53
 OUTSIDE = {4: "198.19.252.1", 6: "2001:db8:252::1"}
 OWN = {4: "198.19.252.2", 6: "2001:db8:252::2"}
 VIP = {4: "198.19.252.100", 6: "2001:db8:252::100"}
+BEHIND = {4: "198.19.251.2", 6: "2001:db8:251::2"}
+"""A machine on a network of its own, whose gateway is the amphora."""
+GATEWAY = {4: "198.19.251.1", 6: "2001:db8:251::1"}
+SUBNETS = ("198.19.252.0/24", "198.19.251.0/24", "2001:db8:252::/64", "2001:db8:251::/64")
+"""Those that the amphora is on, where there is such a machine."""
 NOBODY = {4: "198.19.252.250", 6: "2001:db8:252::250"}
 CLIENTS = {4: [f"198.19.252.{number}" for number in range(130, 170)], 6: [f"2001:db8:252::1:{number:x}" for number in range(1, 41)]}
 _SHORT = 2.0
@@ -100,7 +105,7 @@ class Site:
     def __init__(self, folder: pathlib.Path, transport: str = "udp") -> None:
         tag = secrets.token_hex(3)
         self.transport = transport
-        self.outside, self.inside = f"figlina-n{tag}o", f"figlina-n{tag}i"
+        self.outside, self.inside, self.behind = (f"figlina-n{tag}{letter}" for letter in "oib")
         self.folder = folder
         self.members: dict[int, socket.socket | associations.Endpoint] = {}
         self.heard: collections.Counter[int] = collections.Counter()
@@ -120,6 +125,17 @@ class Site:
             system.run(["ip", "-n", name, "-batch", "-"], stdin="\n".join(lines) + "\n")
         self.begin()
 
+    def make_behind(self) -> None:
+        """A machine that is reached by another NIC, and sends all that it sends elsewhere by the amphora, which believes no sender that it
+        would answer by another NIC (RFC 3704)."""
+        interfaces.Interfaces(self.behind).ensure_namespace()
+        system.run(["ip", "-n", self.behind, "link", "add", "far", "type", "veth", "peer", "name", "eth2", "netns", self.inside])
+        for name, nic, address in ((self.inside, "eth2", GATEWAY), (self.behind, "far", BEHIND)):
+            lines = [f"link set {nic} up", f"address add {address[4]}/24 dev {nic}", f"address add {address[6]}/64 dev {nic} nodad"]
+            lines += [f"route add default via {one} dev {nic}" for one in GATEWAY.values() if nic == "far"]
+            system.run(["ip", "-n", name, "-batch", "-"], stdin="\n".join(lines) + "\n")
+        self.indoors("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=1")
+
     def begin(self) -> None:
         """An agent begins."""
         self.program = netfilter.Netfilter(self.folder, self.inside, programs.Record(self.folder / "programs.json"))
@@ -129,18 +145,20 @@ class Site:
         self.program.stop()
         for sock in self.members.values():
             sock.close()
-        for name in (self.inside, self.outside):
-            system.run(["ip", "netns", "delete", name])
+        for name in (self.inside, self.outside, self.behind):
+            if (system.NAMESPACES / name).exists():
+                system.run(["ip", "netns", "delete", name])
 
-    def start(self, *ports: int, version: int = 4) -> None:
+    def start(self, *ports: int, version: int = 4, behind: bool = False) -> None:
         """Members answer on these ports."""
+        place, address = (self.behind, BEHIND[version]) if behind else (self.outside, OUTSIDE[version])
         for port in ports:
             if self.transport == "sctp":
-                where = (OUTSIDE[version], port, functools.partial(self._answer, port))
-                self.members[port] = self.outdoors(lambda: associations.Endpoint(*where))  # noqa: B023
+                where = (address, port, functools.partial(self._answer, port))
+                self.members[port] = system.inside_namespace(place, lambda: associations.Endpoint(*where))  # noqa: B023
                 continue
-            self.members[port] = sock = self.outdoors(lambda: _udp(version))
-            sock.bind((OUTSIDE[version], port))
+            self.members[port] = sock = system.inside_namespace(place, lambda: _udp(version))
+            sock.bind((address, port))
             threading.Thread(target=self._serve, args=(sock, port), daemon=True).start()
 
     def stop(self, port: int) -> None:
@@ -878,7 +896,7 @@ def test_of_members_that_came_and_went_little_is_kept_and_nothing_lost(site: Sit
             site.begin()
     for name in datagram_rules.member_sets("l-1"):
         assert site.nft("list", "set", *datagram_rules.TABLE.split(), name).count(" counter packets ") <= 2 + 4 + 1, name
-    assert sum(len(names) for _, names in site.program._marked.values()) <= 2 + 4 + 1
+    assert sum(len({*names.values()}) for _, names in site.program._marked.values()) <= 2 + 4 + 1
     assert len(site.program._members._last[netfilter._kernel()]) <= 2 + 4 + 1
 
 
@@ -1206,6 +1224,116 @@ def test_the_amphora_forwards_nothing_else(site: Site) -> None:
         assert site.flow() == 5001
     finally:
         system.run(["ip", "netns", "delete", other])
+
+
+def _seen(version: int, *ports: int, **fields: Any) -> datagrams.Service:
+    """A service with members behind the amphora, who see their clients' addresses."""
+    where: dict[str, Any] = {"address": BEHIND[version], "check_address": BEHIND[version]}
+    some = [member(port, version=version, **where) for port in ports]
+    return service(*some, **{"preserve_client_ip": True, "subnets": SUBNETS, "check": CHECK, **fields})
+
+
+@TRANSPORTS
+@VERSIONS
+def test_a_member_sees_its_clients_as_long_as_that_is_asked_for(site: Site, version: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flows that were translated otherwise end at once, and what members have had is counted on, also by another agent, and where those
+    are forgotten that are gone.
+    """
+    site.make_behind()
+    site.start(5001, version=version, behind=True)
+    seen, source = _seen(version, 5001, check=dataclasses.replace(CHECK, delay=30)), CLIENTS[version][0]
+    masked = dataclasses.replace(seen, preserve_client_ip=False, subnets=())
+    site.apply(masked)
+    eventually(lambda: site.look().pools["p:l-1"]["members"] == {"m-5001": "UP"}, within=60)
+    sock = site.client(version, source)
+    assert ask(sock)["peer"] == GATEWAY[version]
+    for one, peer in ((seen, source), (masked, GATEWAY[version]), (seen, source)):
+        site.apply(one)
+        if site.transport == "sctp":
+            with pytest.raises(ConnectionAbortedError, match="was aborted"):
+                ask(sock)
+            sock.close()
+            sock = site.client(version, source)
+        assert [ask(sock)["peer"] for _ in range(2)] == [peer, peer]
+    assert site.look().pools["p:l-1"]["members"] == {"m-5001": "UP"}
+    for event in ("nothing", "another agent", "forgetting"):
+        if event == "another agent":
+            site.begin()
+        if event == "forgetting":
+            monkeypatch.setattr(netfilter, "GONE", -5)
+        site.program._members_at = 0.0
+        site.look()
+        site.program._members_at = 0.0
+        site.program.ensure_running()
+        counts = site.look().counts
+        flows = heartbeat.COUNTERS.index("total_connections")
+        assert (counts["m-5001"], counts["p"][flows]) == (counts["p"], 4)
+        assert site.look().listeners["l-1"]["stats"]["total_connections"] == 4
+    sock.close()
+
+
+@TRANSPORTS
+@VERSIONS
+def test_a_client_beside_its_member_is_answered_by_way_of_the_amphora(site: Site, version: int) -> None:
+    site.make_behind()
+    site.start(5001, version=version, behind=True)
+    site.apply(_seen(version, 5001, check=None))
+    with system.inside_namespace(site.behind, lambda: _client_beside(site, version)) as sock:
+        assert ask(sock)["peer"] == GATEWAY[version]
+    with site.client(version) as sock:
+        assert ask(sock)["peer"] == OUTSIDE[version]
+
+
+def _client_beside(site: Site, version: int) -> Any:
+    if site.transport == "sctp":
+        return Association(BEHIND[version], 40_999, VIP[version], PORT, 30.0)
+    sock = _udp(version)
+    sock.bind((BEHIND[version], 40_999))
+    sock.connect((VIP[version], PORT))
+    sock.settimeout(_PATIENCE)
+    return sock
+
+
+@VERSIONS
+def test_where_nics_guard_themselves_answers_of_members_pass_in_whosever_name_they_were_asked(site: Site, version: int) -> None:
+    site.make_behind()
+    site.start(5001, version=version, behind=True)
+    site.apply(_seen(version, 5001, check=None))
+    admitted = {"eth1": (rest.Admission("udp", PORT),), "eth2": ()}
+    nics = [rest.Interface(mac="02:00:00:00:00:01", name=name, mtu=1500, addresses=(), admits=some) for name, some in admitted.items()]
+    system.run(["ip", "netns", "exec", site.inside, "nft", "-f", "-"], stdin=admission.script(nics))
+    with site.client(version) as sock:
+        assert ask(sock)["peer"] == OUTSIDE[version]
+
+
+@VERSIONS
+def test_a_member_sends_nothing_to_clients_that_did_not_ask_it(site: Site, version: int) -> None:
+    """Nor does anybody else, in whatever name; the amphora is no router, though it forwards."""
+    site.make_behind()
+    site.start(5001, version=version, behind=True)
+    site.apply(_seen(version, 5001, check=None))
+    with site.client(version) as asked, site.outdoors(lambda: _udp(version)) as hears:
+        assert ask(asked)["peer"] == OUTSIDE[version]
+        hears.bind((OUTSIDE[version], 40_000))
+        hears.settimeout(0.5)
+        system.run(["ip", "-n", site.outside, "route", "add", BEHIND[version], "via", OWN[version]])
+        with system.inside_namespace(site.behind, lambda: _udp(version)) as other, site.outdoors(lambda: _udp(version)) as intruder:
+            other.bind((BEHIND[version], 5002))
+            other.settimeout(0.5)
+            for sender in (site.members[5001], other):
+                for port in (40_000, asked.getsockname()[1]):
+                    if (sender, port) != (site.members[5001], asked.getsockname()[1]):
+                        sender.sendto(b"unasked", (OUTSIDE[version], port))  # type: ignore[union-attr]
+            for port in (5001, 5002):
+                intruder.sendto(b"intruding", (BEHIND[version], port))
+            with pytest.raises(TimeoutError):
+                hears.recv(100)
+            with pytest.raises(TimeoutError):
+                other.recv(100)
+        assert site.heard[5001] == 1
+        asked.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            asked.recv(100)
 
 
 @pytest.mark.parametrize("guarded", [False, True])

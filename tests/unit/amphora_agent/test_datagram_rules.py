@@ -43,6 +43,7 @@ def test_members_of_a_pool_are_written_down_once(algorithm: str) -> None:
         {"algorithm": datagrams.SOURCE_IP},
         {"members": MEMBERS[1:]},
         {"persistence": datagrams.Persistence(timeout=5)},
+        {"preserve_client_ip": True},
         {"addresses": ("2001:db8::1",), "members": (dataclasses.replace(MEMBERS[0], address="2001:db8::2"),)},
     ],
 )
