@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from controller import exceptions
 from controller.db import rows as db_rows
 from controller.embedded import rows, tables
-from controller.model.network import DIRECT, NORMAL, AccessRule, Attachment, FixedIp, HostRoute, Network, Port, SecurityGroup, Subnet
+from controller.model.network import NORMAL, AccessRule, Attachment, FixedIp, HostRoute, Network, Port, SecurityGroup, Subnet
 from controller.model.order import Order
 
 VIP, VRRP, MEMBER, MANAGEMENT = "vip", "vrrp", "member", "management"
@@ -41,6 +41,11 @@ def mac_for(network: str, address: str) -> str:
     """A locally administered MAC that follows from the address: when an address is used again, no neighbour's ARP entry is wrong."""
     digest = hashlib.sha256(f"{network}/{address}".encode()).digest()
     return ":".join(["02", *(f"{byte:02x}" for byte in digest[:5])])
+
+
+def is_secured(row: rows.Row) -> bool:
+    """Whether a port, of which this is the row, has port security."""
+    return bool(row.details.get(PORT_SECURITY, True) if row.kind else row.secured)
 
 
 class Effects:
@@ -80,7 +85,7 @@ class Effects:
         """A router without legs was deleted."""
 
 
-VNIC_TYPE = "binding:vnic_type"
+VNIC_TYPE, PORT_SECURITY = "binding:vnic_type", "port_security_enabled"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -93,11 +98,6 @@ class Plug:
     secured: bool
     groups: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
-
-    @property
-    def is_direct(self) -> bool:
-        """Whether it stands for a part of a network card (SR-IOV): no group filters it."""
-        return self.port.vnic_type == DIRECT
 
     @property
     def id(self) -> str:
@@ -137,7 +137,7 @@ class Contents:
         """:raises NotFound: no such network."""
         row = self.rows.get(tables.networks, wanted)
         subnet_ids = tuple(one.id for one in self.rows.all(tables.subnets, network_id=wanted))
-        flags = {"shared": row.shared, "external": row.external}
+        flags = {"shared": row.shared, "external": row.external, PORT_SECURITY: row.details.get(PORT_SECURITY, True)}
         return Network(id=row.id, name=row.name, mtu=row.mtu, subnet_ids=subnet_ids, project_id=row.project_id, **flags)
 
     def subnet(self, wanted: str) -> Subnet:
@@ -202,6 +202,7 @@ class Contents:
             device_owner=row.device_owner,
             project_id=row.project_id,
             vnic_type=row.details.get(VNIC_TYPE, NORMAL),
+            port_security_enabled=is_secured(row),
             attachment=Attachment(row.bridge, self.effects.namespace) if self.effects.namespace else None,
         )
 
@@ -229,7 +230,7 @@ class Contents:
     def carriers(self, load_balancer_id: str) -> list[str]:
         """The ids of the ports that carry the VIP of a load balancer and bear groups."""
         found = self.rows.all(tables.ports, load_balancer_id=load_balancer_id, kind=VRRP)
-        return [row.id for row in found if row.details.get(VNIC_TYPE) != DIRECT]
+        return [row.id for row in found if row.details.get(PORT_SECURITY, True)]
 
     def add_port(
         self, name: str, network: str, addresses: Sequence[tuple[str, str | None]], columns: Mapping[str, Any], gateway: bool = False

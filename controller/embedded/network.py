@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from controller import exceptions
 from controller.drivers.network import interface, vips
 from controller.embedded import front, tables, vip_groups
-from controller.embedded.contents import MANAGEMENT, MEMBER, OF_AMPHORAE, VIP, VNIC_TYPE, VRRP, Contents
+from controller.embedded.contents import MANAGEMENT, MEMBER, OF_AMPHORAE, PORT_SECURITY, VIP, VNIC_TYPE, VRRP, Contents, is_secured
 from controller.embedded.inventory import Inventory
 from controller.model import load_balancer as model
 from controller.model.network import NORMAL, AccessRule, Network, Port, SecurityGroup, Subnet, VipRequest
@@ -91,6 +91,8 @@ class EmbeddedNetwork(interface.NetworkDriver):
                 subnet = vips.subnet_for(request, contents.network, contents.subnet)
                 name, addresses = f"octavia-lb-{load_balancer_id}", request.addresses_from(subnet.id)
                 port = contents.add_port(name, subnet.network_id, addresses, {"kind": VIP, "project_id": project_id, **of_device})
+                if not contents.rows.get(tables.networks, subnet.network_id).details.get(PORT_SECURITY, True):
+                    _unguard(contents, port.id)
                 fixed = port.address_on(subnet.id)
             vip_groups.add_to(contents, load_balancer_id, port.id)
             return vips.vip(port, fixed, request, ours=request.port_id is None)
@@ -135,7 +137,10 @@ class EmbeddedNetwork(interface.NetworkDriver):
     def ensure_vrrp_port(self, amphora_id: str, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> Port:
         with self._changing(order) as contents:
             subnets, allowed = [one.subnet_id for one in vip.addresses], [one.ip_address for one in vip.addresses]
-            return self._ensure(contents, VRRP, amphora_id, vip.network_id, subnets, load_balancer_id, allowed, vip.vnic_type)
+            bearer = contents.rows.first(tables.ports, id=vip.port_id)
+            secured = bearer is None or is_secured(bearer)
+            of_vip = (vip.network_id, subnets, load_balancer_id, allowed, vip.vnic_type)
+            return self._ensure(contents, VRRP, amphora_id, *of_vip, secured=secured)
 
     def member_ports(self, amphora_id: str) -> Sequence[Port]:
         with self.inventory.read() as contents:
@@ -184,19 +189,20 @@ class EmbeddedNetwork(interface.NetworkDriver):
         load_balancer_id: str | None = None,
         allowed: Sequence[str] = (),
         vnic_type: str = NORMAL,
+        secured: bool | None = None,
     ) -> Port:
+        """`secured`: with port security; None: as its network says."""
         for port in contents.ports_of_device(amphora_id, [kind]):
             if port.network_id == network_id:
                 return port
-        contents.rows.get(tables.networks, network_id)
+        as_network = contents.rows.get(tables.networks, network_id).details.get(PORT_SECURITY, True)
         name, addresses = f"octavia-lb-{kind}-{amphora_id}", [(subnet, None) for subnet in subnet_ids]
         of_device = {"device_id": amphora_id, "device_owner": vips.DEVICE_OWNER, "load_balancer_id": load_balancer_id}
         port = contents.add_port(name, network_id, addresses, {"kind": kind, **of_device})
         for address in allowed:
             contents.allow_address(port.id, address)
-        if vnic_type != NORMAL:  # a cable like any other here, but as unguarded as the part of a card that it stands for
-            known = contents.rows.get(tables.ports, port.id).details
-            contents.rows.set(tables.ports, {"id": port.id}, details={**known, VNIC_TYPE: vnic_type, "port_security_enabled": False})
+        if vnic_type != NORMAL or not (as_network if secured is None else secured):  # as unguarded as a part of a card is
+            _unguard(contents, port.id, {VNIC_TYPE: vnic_type})
             port = contents.port(port.id)
         elif load_balancer_id is not None:
             contents.set_groups(port.id, contents.groups_of_vips(load_balancer_id))
@@ -245,3 +251,9 @@ class EmbeddedNetwork(interface.NetworkDriver):
     def vip_access(self, load_balancer_id: str) -> frozenset[AccessRule]:
         with self.inventory.read() as contents:
             return vip_groups.access(contents, load_balancer_id)
+
+
+def _unguard(contents: Contents, port_id: str, more: Mapping[str, str] | None = None) -> None:
+    """Have a new port of ours without port security: no group filters it, and it may send whatever it likes."""
+    known = contents.rows.get(tables.ports, port_id).details
+    contents.rows.set(tables.ports, {"id": port_id}, details={**known, PORT_SECURITY: False, **(more or {})})

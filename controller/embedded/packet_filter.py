@@ -101,11 +101,11 @@ def port_part(plug: Plug, is_of_service: Callable[[str], bool], pair_rules: Call
     of_tenants = [group_id for group_id in plug.groups if not is_of_service(group_id)]
     elements = {filter_parts.member(group_id, address) for group_id in of_tenants for address in plug.addresses}
     chains: dict[str, tuple[str, ...]] = {}
-    if plug.kind in OF_AMPHORAE or plug.secured:
+    if plug.port.port_security_enabled and (plug.kind in OF_AMPHORAE or plug.secured):
         elements |= _elements(plug)
         if plug.kind != MANAGEMENT:
             between = pair_rules(plug.load_balancer_id) if plug.kind == VRRP and plug.load_balancer_id is not None else ()
-            chains[_chain(plug)] = ("accept",) if plug.is_direct else admitting(between, plug.groups)
+            chains[_chain(plug)] = admitting(between, plug.groups)
         if plug.kind not in OF_AMPHORAE:
             chains[_sending(plug)] = (*(f"jump {filter_parts.egress(group_id)}" for group_id in of_tenants), "goto sent_answers_only")
     return Part(chains=chains, elements=frozenset(elements))

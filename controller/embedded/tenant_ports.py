@@ -115,7 +115,7 @@ def create_port(contents: Contents, values: Mapping[str, Any]) -> str:
     port = contents.add_port(values["name"], network.id, addresses, {"project_id": values["project_id"], **device})
     if values.get("mac_address"):
         _set_mac(contents, port, values["mac_address"])
-    secured = values.get("port_security_enabled", True)
+    secured = values.get("port_security_enabled", network.port_security_enabled)
     groups = values.get("security_groups")
     if groups is None:
         groups = [tenant_groups.ensure_default(contents, values["project_id"])] if secured else []

@@ -28,7 +28,10 @@ class HostRoute:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """A layer-2 network; `mtu` in bytes. Floating IPs are addresses of `external` ones."""
+    """A layer-2 network; `mtu` in bytes. Floating IPs are addresses of `external` ones.
+
+    `port_security_enabled`: new ports on it send from their own addresses only, unless it is said otherwise of one.
+    """
 
     id: str
     name: str
@@ -37,6 +40,7 @@ class Network:
     project_id: str | None = None
     shared: bool = False
     external: bool = False
+    port_security_enabled: bool = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +123,7 @@ class Port:
     """A port. `attachment` is None where the compute service finds the way by itself (Nova).
 
     `machine_id`: which machine of the compute service has it, empty if none has; None: it is nobody's to tell.
+    `port_security_enabled`: groups guard it, and it sends from its own addresses, and those that are allowed beside, only.
     """
 
     id: str
@@ -134,6 +139,7 @@ class Port:
     attachment: Attachment | None = None
     qos_policy_id: str | None = None
     vnic_type: str = NORMAL
+    port_security_enabled: bool = True
 
     def address_on(self, subnet_id: str | None = None) -> FixedIp:
         """Its address on this subnet, or else the first one of IPv4, or else the first.

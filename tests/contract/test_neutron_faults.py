@@ -435,8 +435,11 @@ def test_a_plug_has_a_mac_address_of_its_own_that_is_the_same_for_all_who_make_i
 
 
 def test_ports_of_a_network_without_port_security_have_no_groups_and_no_pairs(world: World) -> None:
+    assert world.network.get_network(world.network_id).port_security_enabled
     world.services.network.rows["networks"][world.network_id]["port_security_enabled"] = False
     vip = world.allocate()
+    assert not world.network.get_network(world.network_id).port_security_enabled
+    assert not world.network.get_port(vip.port_id).port_security_enabled
     _plug(world)
     world.network.set_vip_access(world.load_balancer_id, vip, world.pair())
     world.network.set_vip_security_groups(world.load_balancer_id, vip, [])

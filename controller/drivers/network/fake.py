@@ -117,6 +117,8 @@ class Cloud:
         fixed = self.take_all(addresses)
         mac = ":".join(f"{byte:02x}" for byte in (2, *next(self.macs).to_bytes(5, "big")))
         made, lent_to = str(uuid.uuid4()), more.pop("load_balancer_id", None)
+        secured = self.network(network).port_security_enabled
+        more = {"port_security_enabled": secured, **more}
         port = Port(id=made, name=name, network_id=network, mac_address=mac, mtu=1500, fixed_ips=tuple(fixed), **more)
         self.plugs[made] = _Plug(port, kind, lent_to)
         return self.plugs[made]

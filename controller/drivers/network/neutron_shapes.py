@@ -16,7 +16,7 @@ _OF_AMPHORAE = re.compile(f"octavia-lb-(?:{VRRP}|{MEMBER}|{MANAGEMENT})-(.+)")
 _DESCRIBED = re.compile(r"Port of amphora (\S+) \(.+\)")
 
 _IPV6_MODES = ("ipv6_ra_mode", "ipv6_address_mode")
-NETWORK_FIELDS = ("id", "name", "mtu", "subnets", "project_id", "shared", "router:external")
+NETWORK_FIELDS = ("id", "name", "mtu", "subnets", "project_id", "shared", "router:external", "port_security_enabled")
 SUBNET_FIELDS = ("id", "name", "network_id", "cidr", "ip_version", "gateway_ip", "host_routes", "project_id", *_IPV6_MODES)
 PORT_FIELDS = (
     "id",
@@ -73,9 +73,11 @@ def is_marked(mark: str, row: Row) -> bool:
     return str(row["description"]).endswith(f" ({mark})")
 
 
-def is_secured(port: Row) -> bool:
-    """Whether it has groups and address pairs: it may be without port security, if the service knows that at all."""
-    return bool(port.get("port_security_enabled", True))
+def is_secured(row: Row) -> bool:
+    """Whether a port, or each new one of a network, has groups and address pairs: it may be without port security, if the service knows
+    that at all.
+    """
+    return bool(row.get("port_security_enabled", True))
 
 
 def mac_of(name: str, network_id: str, plug: str = "") -> str:
@@ -114,6 +116,7 @@ def network(row: Row) -> Network:
         project_id=row["project_id"],
         shared=row["shared"],
         external=bool(row.get("router:external")),
+        port_security_enabled=is_secured(row),
     )
 
 
@@ -148,6 +151,7 @@ def port(row: Row, mtu: int, service_project: str) -> Port:
         project_id=row["project_id"],
         qos_policy_id=row.get("qos_policy_id"),
         vnic_type=row.get("binding:vnic_type", model.NORMAL),
+        port_security_enabled=is_secured(row),
     )
 
 

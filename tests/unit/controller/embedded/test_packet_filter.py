@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from controller.embedded import contents as module
-from controller.embedded import filter_parts, inventory, packet_filter
+from controller.embedded import filter_parts, inventory, networking, packet_filter, scratch
 from controller.embedded.contents import Contents
-from controller.model.network import AccessRule, Port
+from controller.model.network import AccessRule, Port, VipRequest
 
 
 @pytest.mark.parametrize(
@@ -70,6 +70,28 @@ def test_a_member_port_gets_answers_only_whatever_is_open_on_the_vip(contents: C
     script = packet_filter.port_script(contents, port.id)
     assert "accept" not in script
     assert "goto answers_only" in script
+
+
+def test_where_port_security_is_off_amphorae_may_send_in_anybodys_name() -> None:
+    """As their VIP's port says, and the network of members; a tenant's port is as its network, too."""
+    cloud, parts = scratch.ScratchNetwork(), {}
+    for name, secured in (("open", False), ("guarded", True)):
+        named = {"name": name, "project_id": "p", "shared": False, "router:external": False, "mtu": 1500}
+        network = cloud.tenants.create(networking.NETWORK, {**named, "port_security_enabled": secured})["id"]
+        subnet = cloud.tenants.create(networking.SUBNET, {"name": name, "project_id": "p", "network_id": network, "cidr": "192.0.2.0/24"})
+        vip = cloud.allocate_vip(f"lb-{name}", "p", VipRequest(network_id=network, subnet_id=subnet["id"]))
+        ports = [cloud.ensure_vrrp_port(f"a-{name}", f"lb-{name}", vip), cloud.ensure_member_port(f"a-{name}", network, [subnet["id"]])]
+        ports += [cloud.get_port(vip.port_id), cloud.get_port(_tenants_port(cloud, network, subnet["id"]))]
+        assert {one.port_security_enabled for one in ports} == {cloud.get_network(network).port_security_enabled} == {secured}
+        with cloud.inventory.read() as contents:
+            parts[name] = packet_filter.part(contents, [one.id for one in ports])
+    assert parts["open"] == filter_parts.Part()
+    assert len(parts["guarded"].chains) == 4, "one of the VRRP port, one of that to members, two of the tenant's"
+
+
+def _tenants_port(cloud: scratch.ScratchNetwork, network: str, subnet: str) -> str:
+    values = {"name": "own", "project_id": "p", "network_id": network, "fixed_ips": [{"subnet_id": subnet}]}
+    return str(cloud.tenants.create(networking.PORT, values)["id"])
 
 
 def test_a_management_port_is_isolated_from_its_neighbours(contents: Contents) -> None:
