@@ -49,7 +49,7 @@ LAYERS = {
         {"listeners", "members", "health_monitors", "l7rules", "vip"},
         {"l7policies", "placement", "offerings"},
         {"access_logs", "pools", "quotas", "amphorae", "secrets"},
-        {"certificates", "visibility"},
+        {"certificates", "client_ips", "visibility"},
         {"asking", "tls"},
         {"dialect", "regular_expressions", "settings"},
     ],

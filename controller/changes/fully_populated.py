@@ -7,7 +7,19 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from controller import exceptions
-from controller.changes import certificates, health_monitors, l7policies, l7rules, listeners, members, placement, pools, vip, visibility
+from controller.changes import (
+    certificates,
+    client_ips,
+    health_monitors,
+    l7policies,
+    l7rules,
+    listeners,
+    members,
+    placement,
+    pools,
+    vip,
+    visibility,
+)
 from controller.changes.asking import Asking, new_row
 from controller.changes.settings import Settings
 from controller.db import database
@@ -174,6 +186,17 @@ def check(asking: Asking, graph: Graph, project_id: str, place: vip.Place, own_g
     for item in graph.members:
         members.check_sriov(item, asking.provider(choice.provider), choice.placement)
     return certificates.Read(secrets)
+
+
+def check_client_ips(asking: Asking, graph: Graph, allocated: model.Vip) -> None:
+    """Whether members that are to see their clients' addresses can: what the port of the VIP lets pass is known once it is there.
+
+    :raises InvalidRequest: they can't.
+    """
+    for values in graph.pools.values():
+        if values["preserve_client_ip"]:
+            client_ips.check_vip(asking, allocated)
+            client_ips.check_subnets(asking, [item["subnet_id"] for item in values["members"]], allocated.network_id)
 
 
 def supported(asking: Asking, provider_name: str, graph: Graph, vip_versions: Collection[int]) -> None:

@@ -89,6 +89,7 @@ def _looked_at(asking: Asking, wanted: Values, counts: Mapping[str, collections.
         access_logs.check_no_vip(wanted["access_log"], vips)
         for item in below.members:
             members.check_no_vip(item, vips)
+        fully_populated.check_client_ips(asking, below, allocated)
         yield Seen(
             row={**row, **vip.columns(allocated), **chosen, **asked},
             below=below,

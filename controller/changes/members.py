@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from controller import exceptions
-from controller.changes import visibility
+from controller.changes import client_ips, visibility
 from controller.changes.asking import Asking, new_row
 from controller.changes.settings import Settings
 from controller.db import database
@@ -115,16 +115,20 @@ def check_subnets(
 
     :raises Forbidden: the caller may not, so nothing is looked at for them.
     :raises NotFound: there is no such pool, or a subnet that the caller does not see.
+    :raises InvalidRequest: members of the pool are to see their clients' addresses, and a network does not let them.
     """
     named = [one for one in subnet_ids if one is not None]
     if not named:
         return
+    pool = None
     if project_id is None:
         with asking.read() as tx:
-            project_id = tx.pools.head(str(pool_id)).project_id
+            pool = tx.pools.head(str(pool_id))
     for action in actions:
-        asking.authorize(f"member:{action}", project_id)
+        asking.authorize(f"member:{action}", project_id if pool is None else pool.project_id)
     visibility.subnets(asking, named)
+    if pool is not None and pool.preserves_client_ip:
+        client_ips.check_subnets(asking, named, pool.vip_network_id)
 
 
 def new_rows(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from controller import exceptions
-from controller.changes import certificates, tls
+from controller.changes import certificates, client_ips, tls
 from controller.changes.asking import Asking, new_row
 from controller.changes.settings import Settings
 from controller.db import database
@@ -25,6 +25,7 @@ _TLS_FIELDS: dict[str, Any] = {
 }
 """Fields about TLS to the members, and what they are when nothing is asked for."""
 _OF_STREAMS = {name: SCHEMA.fields[name].default for name in ("slow_start", "drain_timeout")}
+_OF_DATAGRAMS = {"preserve_client_ip": False}
 _BY_IPVS = ("persistence_timeout", "persistence_granularity")
 
 
@@ -39,6 +40,7 @@ def create(asking: Asking, wanted: Values, *, seen: certificates.Read | None = N
     """
     complete(asking.settings, wanted)
     secrets = _check_secrets(asking, wanted) if seen is None else seen
+    _check_client_ips(asking, wanted)
     with asking.change() as tx:
         load_balancer_id, project_id, listener = _parents(asking, tx, wanted)
         asking.authorize("pool:post", project_id)
@@ -79,6 +81,7 @@ def update(asking: Asking, pool_id: str, values: Values) -> model.Pool:
     """
     wanted = dict(values)  # without the operator's defaults, which take the place of nulls
     secrets = _check_changed_secrets(asking, values, pool_id)
+    _check_changed_client_ips(asking, values, pool_id)
     with asking.change() as tx:
         pool = tx.pools.get(pool_id)
         asking.authorize("pool:put", pool.project_id)
@@ -158,6 +161,33 @@ def _check_changed_secrets(asking: Asking, values: Values, pool_id: str) -> cert
     return certificates.check(asking, certificates.POOL, certificates.POOL.after(values, pool), pool.project_id, since)
 
 
+def _check_client_ips(asking: Asking, wanted: Values) -> None:
+    """Whether members of a new pool can be sent what is in their clients' names."""
+    if not wanted["preserve_client_ip"]:
+        return
+    with asking.read() as tx:
+        load_balancer_id, project_id, _listener = _parents(asking, tx, wanted)
+        vip = tx.load_balancers.get(load_balancer_id).vip
+    asking.authorize("pool:post", project_id)
+    client_ips.check_vip(asking, vip)
+
+
+def _check_changed_client_ips(asking: Asking, values: Values, pool_id: str) -> None:
+    """The same for a pool that changes, and has members; one whose members see their clients already was looked at."""
+    if not values.get("preserve_client_ip"):
+        return
+    with asking.read() as tx:
+        pool = tx.pools.get(pool_id)
+        if pool.preserve_client_ip:
+            return
+        vip = tx.load_balancers.get(pool.load_balancer_id).vip
+        subnets = [one.subnet_id for one in tx.members.of_pool(pool_id)]
+    asking.authorize("pool:put", pool.project_id)
+    complete_change(asking.settings, dict(values), pool)
+    client_ips.check_vip(asking, vip)
+    client_ips.check_subnets(asking, subnets, vip.network_id)
+
+
 def _check_listener(asking: Asking, listener: model.Listener, protocol: str) -> None:
     """Whether the listener, read under the load balancer's lock, can take the new pool."""
     asking.need_mutable(listener.load_balancer_id, "Listener", listener.id, listener.provisioning_status)
@@ -185,7 +215,7 @@ def complete(settings: Settings, values: Values) -> None:
     """
     protocol = values["protocol"]
     values["session_persistence"] = _persistence(values["session_persistence"], None, protocol)
-    _only_over_tcp(values, protocol)
+    _only_where_it_fits(values, protocol)
     if values["tls_enabled"]:
         tls.fill(values, settings.unsaid["pool"], tls.OPTIONS)
     _check_tls(settings, values)
@@ -199,7 +229,7 @@ def complete_change(settings: Settings, values: Values, pool: model.Pool) -> Non
     if "session_persistence" in values:
         stored = kinds.as_given(pool.session_persistence)
         values["session_persistence"] = _persistence(values["session_persistence"], stored, pool.protocol)
-    _only_over_tcp(values, pool.protocol)
+    _only_where_it_fits(values, pool.protocol)
     defaults = settings.unsaid["pool"]
     if PROTOCOLS[pool.protocol].transport == "tcp":
         tls.fill(values, defaults, [name for name in ("tls_ciphers", "tls_versions") if name in values])
@@ -208,11 +238,12 @@ def complete_change(settings: Settings, values: Values, pool: model.Pool) -> Non
     _check_tls(settings, {**{name: getattr(pool, name) for name in _TLS_FIELDS}, **values})
 
 
-def _only_over_tcp(values: Mapping[str, Any], protocol: str) -> None:
-    if PROTOCOLS[protocol].transport != "tcp":
-        for fields, reason in ((_TLS_FIELDS, "it speaks no TLS"), (_OF_STREAMS, "that is for pools over TCP")):
-            if asked_for := tls.given(values, fields):
-                raise RuleBroken(f"A pool of protocol {protocol} can't have {', '.join(asked_for)}: {reason}.")
+def _only_where_it_fits(values: Mapping[str, Any], protocol: str) -> None:
+    of_datagrams = (_OF_DATAGRAMS, "that is for pools of protocol UDP or SCTP")
+    of_others = ((_TLS_FIELDS, "it speaks no TLS"), (_OF_STREAMS, "that is for pools over TCP"))
+    for fields, reason in (of_datagrams,) if PROTOCOLS[protocol].transport == "tcp" else of_others:
+        if asked_for := tls.given(values, fields):
+            raise RuleBroken(f"A pool of protocol {protocol} can't have {', '.join(asked_for)}: {reason}.")
 
 
 def _check_tls(settings: Settings, values: Mapping[str, Any]) -> None:

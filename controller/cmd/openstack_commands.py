@@ -170,9 +170,13 @@ def _value(text: str) -> Any:
 def example(field: Field) -> str:
     """How its value is said."""
     value = kinds.example_of(field.kind)
-    pairs = value.items() if isinstance(value, dict) else ()
-    words = [f"{key}={one if isinstance(one, str) else json.dumps(one)}" for key, one in pairs] or [str(value)]
+    words = [f"{key}={_said(one)}" for key, one in value.items()] if isinstance(value, dict) else [_said(value)]
     return f"For example {shlex.join(words)}."
+
+
+def _said(value: Any) -> str:
+    """What `_value` reads as this."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _find(clients: Any, schema: Schema, name_or_id: str, below: str = "") -> str:

@@ -215,6 +215,7 @@ class Pool(Resource):
     alpn_protocols: tuple[str, ...] | None
     slow_start: int | None  # seconds
     drain_timeout: int | None  # seconds
+    preserve_client_ip: bool | None
     certificate_expires_at: datetime.datetime | None  # of what it shows members
     listener_ids: tuple[str, ...] = ()  # the listeners whose default pool this is, or that redirect to it
     member_ids: tuple[str, ...] = ()

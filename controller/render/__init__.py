@@ -11,7 +11,7 @@ from controller.model.amphora import Amphora
 from controller.model.status import Topology
 from controller.model.tls import Need
 from controller.render import boot, datagrams, haproxy, keepalived, safe, tls
-from controller.render.interfaces import MemberNetwork, Networks, VipSubnet, interfaces
+from controller.render.interfaces import MemberNetwork, Networks, VipSubnet, interfaces, ranges
 from controller.render.settings import Settings
 
 __all__ = ["MemberNetwork", "Networks", "Settings", "VipSubnet", "boot", "tls", "wanted_state"]
@@ -40,7 +40,7 @@ def wanted_state(
     subnets = [safe.network("cidr of the VIP's subnet", one.cidr) for one in networks.vips]
     programs = {
         "haproxy": haproxy.config(snapshot, amphora, settings),
-        "datagrams": datagrams.config(snapshot),
+        "datagrams": datagrams.config(snapshot, ranges(networks)),
         "keepalived": keepalived.config(snapshot, amphora, subnets, settings) if pair else None,
     }
     return rest.WantedState(

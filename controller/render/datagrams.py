@@ -20,8 +20,8 @@ _FOR_EVER = 3 * 365 * 86400
 """Seconds: three years. nft(8) takes none from 100,000,000 on, the API takes twenty times as many, and no amphora gets so old."""
 
 
-def config(snapshot: model.Snapshot) -> str | None:
-    """The text, the same for both halves of a pair; None if there is no such listener.
+def config(snapshot: model.Snapshot, subnets: Sequence[str] = ()) -> str | None:
+    """The text, the same for both halves of a pair, who are on the same `subnets`; None if there is no such listener.
 
     :raises UnsafeValue: a string can't be written into it.
     :raises NotSupported: an algorithm, persistence or monitor type is not known here.
@@ -30,11 +30,13 @@ def config(snapshot: model.Snapshot) -> str | None:
         return None
     listeners = [one for one in snapshot.listeners if l7.serves(one) and PROTOCOLS[one.protocol].program == datagrams.NAME]
     of_pools: dict[str, Mapping[str, Any]] = {}
-    services = tuple(_service(snapshot, one, of_pools) for one in sorted(listeners, key=lambda item: item.id))
+    services = tuple(_service(snapshot, one, of_pools, subnets) for one in sorted(listeners, key=lambda item: item.id))
     return datagrams.dump(services) if services else None
 
 
-def _service(snapshot: model.Snapshot, listener: model.Listener, of_pools: dict[str, Mapping[str, Any]]) -> datagrams.Service:
+def _service(
+    snapshot: model.Snapshot, listener: model.Listener, of_pools: dict[str, Mapping[str, Any]], subnets: Sequence[str]
+) -> datagrams.Service:
     """`of_pools` are the fields that pools decide, by their ids; what is made comes to them."""
     pool = snapshot.pools_by_id.get(listener.default_pool_id) if listener.default_pool_id else None
     if pool is not None and not l7.serves(pool):
@@ -51,11 +53,11 @@ def _service(snapshot: model.Snapshot, listener: model.Listener, of_pools: dict[
     if pool is None:
         return service
     if pool.id not in of_pools:
-        of_pools[pool.id] = _of_pool(snapshot, pool, service.addresses[0])
+        of_pools[pool.id] = _of_pool(snapshot, pool, service.addresses[0], subnets)
     return dataclasses.replace(service, **of_pools[pool.id])
 
 
-def _of_pool(snapshot: model.Snapshot, pool: model.Pool, vip_address: str) -> Mapping[str, Any]:
+def _of_pool(snapshot: model.Snapshot, pool: model.Pool, vip_address: str, subnets: Sequence[str]) -> Mapping[str, Any]:
     monitor = snapshot.health_monitor_by_pool.get(pool.id)
     return {
         "pool_id": safe.object_id("pool id", pool.id),
@@ -63,6 +65,8 @@ def _of_pool(snapshot: model.Snapshot, pool: model.Pool, vip_address: str) -> Ma
         "persistence": _persistence(pool),
         "check": _check(monitor, vip_address) if monitor is not None and l7.serves(monitor) else None,
         "members": _members(snapshot.members_by_pool.get(pool.id, ())),
+        "preserve_client_ip": bool(pool.preserve_client_ip),
+        "subnets": tuple(subnets) if pool.preserve_client_ip else (),
     }
 
 

@@ -61,6 +61,16 @@ def interfaces(snapshot: model.Snapshot, amphora: Amphora, networks: Networks, p
     return (vip, *(_member_interface(f"eth{number}", nic) for number, nic in members))
 
 
+def ranges(networks: Networks) -> tuple[str, ...]:
+    """The subnets on which an amphora has addresses, each once, in the order of its NICs.
+
+    :raises UnsafeValue: one is none.
+    """
+    of_members = (safe.network("address of a NIC", address) for nic in networks.members for address in nic.addresses)
+    of_vips = (safe.network("cidr of the VIP's subnet", one.cidr) for one in networks.vips)
+    return tuple(dict.fromkeys(map(str, (*of_vips, *of_members))))
+
+
 def _vip_interface(snapshot: model.Snapshot, amphora: Amphora, subnets: Sequence[VipSubnet]) -> rest.Interface:
     load_balancer = snapshot.load_balancer
     ranges = [safe.network("cidr of the VIP's subnet", one.cidr) for one in subnets]

@@ -135,6 +135,13 @@ SCHEMA = Schema(
             "then its connections are cut. null: as long as they last.",
             added=True,
         ),
+        Field(
+            "preserve_client_ip",
+            kinds.boolean,
+            "Whether members of a UDP or SCTP pool see the addresses of clients, instead of the load balancer's. Their answers must then "
+            "come back by way of the load balancer: routes of the members to their clients lead there. null, false: they do not.",
+            added=True,
+        ),
         fields.certificate_end("the certificates that are shown to members (tls_container_ref)"),
     ],
 )

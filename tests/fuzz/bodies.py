@@ -214,6 +214,8 @@ class Bodies:
                     {"type": "APP_COOKIE", "cookie_name": rng.choice(("JSESSIONID", "a.b|c", "$x'%"))},
                 )
             )
+        if made["protocol"] in ("UDP", "SCTP"):
+            made |= self._sometimes(preserve_client_ip=lambda: rng.random() < 0.5)
         return made | self._sometimes(slow_start=lambda: self._number(1, 86400), drain_timeout=lambda: self._number(1, 86400))
 
     def member(self) -> Body:

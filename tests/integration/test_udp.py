@@ -14,7 +14,7 @@ import pytest
 
 from controller.dev import certificates, processes
 from controller.dev.client import eventually
-from controller.embedded import linux
+from controller.embedded import linux, networking
 from tests.integration import speaking, test_metrics
 from tests.integration.dual import Dual
 from tests.integration.site import agent_pids
@@ -138,6 +138,90 @@ def test_clients_keep_their_member_when_a_pair_is_taken_over(dual: Dual, balance
     dual.kill(holder, made)
     assert answers() == before
     dual.site.api.wait_active(made["id"])
+
+
+_FAR = {4: "203.0.113.7", 6: "2001:db8:113::7"}
+"""A client behind a router that is a machine on the members' network: the router itself has these addresses, too."""
+_LENGTH = {4: 32, 6: 128}
+
+
+@pytest.fixture(scope="module")
+def beyond(dual: Dual) -> Dual:
+    """With a network `open` without port security: there are `open-web`, a member, and `far`, a router with a client behind it."""
+    values = {"name": "open", "project_id": "demo", "shared": False, "router:external": False, "mtu": 1500, "port_security_enabled": False}
+    network = dual.network.tenants.create(networking.NETWORK, values)["id"]
+    ranges = {4: "198.19.203.0/24", 6: "fd00:f161:4::/64"}
+    place = {"name": "open", "network_id": network, "project_id": "demo"}
+    dual.subnets["open"] = {
+        version: dual.network.tenants.create(networking.SUBNET, {**place, "cidr": cidr, "gateway_ip": None})["id"]
+        for version, cidr in ranges.items()
+    }
+    for name in ("far", "open-web"):
+        dual.machine(name, "open")
+    for version, address in _FAR.items():
+        route = {"destination": f"{address}/{_LENGTH[version]}", "nexthop": dual.addresses["far"][version]}
+        dual.network.tenants.update(networking.SUBNET, dual.subnets["open"][version], {"host_routes": [route]})
+        linux.Host().ip_batch(dual.namespace("far"), [f"address add {address}/{_LENGTH[version]} dev lo", "link set lo up"])
+    some = dual.addresses["open-web"]
+    pem = certificates.ensure_self_signed(dual.site.folder / "open.pem", "member", some[4])
+    dual.run("open-web", processes.python("tests.integration.speaking", "open", *some.values(), "--pem", str(pem)))
+    for address in some.values():
+        eventually(lambda: speaking.answers(linux.enter(dual.namespace("open-web")), address), 60)  # noqa: B023
+    return dual
+
+
+@pytest.mark.parametrize(("protocol", "version", "topology"), [("UDP", 4, "ACTIVE_STANDBY"), ("SCTP", 6, "SINGLE")])
+def test_members_see_their_clients_where_that_is_asked_for(beyond: Dual, protocol: str, version: int, topology: str) -> None:
+    """The VIP is the member's gateway to them, also when the other half of a pair has it. Who is beside the member is masqueraded."""
+    web = beyond.addresses["open-web"][version]
+    member = {"name": "open", "address": web, "protocol_port": speaking.port(CLIENTS[protocol])}
+    monitor = {**MONITOR, "type": MONITORS[protocol]}
+    pool = {"name": "p", "protocol": protocol, "lb_algorithm": "ROUND_ROBIN", "members": [member], "healthmonitor": monitor}
+    body = {
+        "name": "seen",
+        "vip_subnet_id": beyond.subnets["open"][version],
+        "flavor_id": beyond.flavors[topology],
+        "listeners": [{"protocol": protocol, "protocol_port": 53, "default_pool": {**pool, "preserve_client_ip": True}}],
+    }
+    made = beyond.site.api.post("/loadbalancers", {"loadbalancer": body})["loadbalancer"]
+    vip, far, entrance = made["vip_address"], _FAR[version], linux.enter(beyond.namespace("far"))
+    routes = {"open-web": f"{far} via {vip}", "far": f"{vip} dev eth0 src {far}"}
+
+    def route(verb: str, name: str) -> None:
+        linux.Host().ip_batch(beyond.namespace(name), [f"route {verb} {routes[name]}"])
+
+    def seen() -> str:
+        """Whom the member sees: nobody, if the client had no answer."""
+        with contextlib.suppress(AssertionError):
+            return speaking.ask(entrance, CLIENTS[protocol], vip, 53, SENT).peer
+        return ""
+
+    def change(value: bool) -> None:
+        beyond.site.api.put(f"/pools/{made['pools'][0]['id']}", {"pool": {"preserve_client_ip": value}})
+        beyond.site.api.wait_active(made["id"])
+
+    try:
+        beyond.site.api.wait_active(made["id"])
+        for name in routes:
+            route("replace", name)
+        eventually(lambda: beyond.statuses(made) == {"open": "ONLINE"}, 60, lambda: str(beyond.statuses(made)))
+        assert seen() == far
+        if topology == "ACTIVE_STANDBY":
+            (holder,) = beyond.holders(made)
+            beyond.kill(holder, made)
+            eventually(lambda: seen() == far, 60)
+            beyond.site.api.wait_active(made["id"])
+        change(False)
+        assert seen() not in ("", far)
+        change(True)
+        assert seen() == far
+        route("delete", "far")
+        assert seen() not in ("", far, beyond.addresses["far"][version])
+    finally:
+        for name in routes:
+            with contextlib.suppress(linux.CommandFailed):
+                route("delete", name)
+        beyond.delete(made)
 
 
 @PROTOCOLS

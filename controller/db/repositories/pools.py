@@ -31,7 +31,9 @@ _HEAD = rows.Prepared(
         _T.c.protocol,
         _T.c.provisioning_status,
         sa.exists().where(tables.health_monitors.c.pool_id == _T.c.id, resources.lives(tables.health_monitors)).label("has_monitor"),
+        _T.c.preserve_client_ip,
         tables.load_balancers.c.vip_address,
+        tables.load_balancers.c.vip_network_id,
         tables.load_balancers.c.additional_vips,
     ).where(_T.c.id == sa.bindparam("id"), tables.load_balancers.c.id == _T.c.load_balancer_id)
 )
@@ -49,6 +51,8 @@ class Head:
     has_monitor: bool  # one that is being deleted no longer counts
     provisioning_status: status.ProvisioningStatus
     vip_addresses: tuple[str, ...]
+    vip_network_id: str
+    preserves_client_ip: bool
 
     @property
     def is_being_deleted(self) -> bool:
@@ -97,6 +101,8 @@ class Pools(resources.Resources[model.Pool]):
             has_monitor=bool(found.has_monitor),
             provisioning_status=status.ProvisioningStatus(found.provisioning_status),
             vip_addresses=(found.vip_address, *(one["ip_address"] for one in found.additional_vips)),
+            vip_network_id=found.vip_network_id,
+            preserves_client_ip=bool(found.preserve_client_ip),
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from controller.model.protocols import PROTOCOLS
+from controller.model.protocols import OF_POOLS, PROTOCOLS
 from controller.resources import catalog
 from tests.functional.api.conftest import Api
 from tests.functional.api.lbaasv2.conftest import Old
@@ -19,7 +19,7 @@ SET: dict[str, dict[str, Any]] = {
         "rate_limit": {"requests": 20, "period": 3},
         "error_page": {"content_type": "text/plain", "body": 'Closed.\n\tZürück um 12 "%[env(HOME)]"'},
     },
-    "pool": {"slow_start": 30, "drain_timeout": 300},
+    "pool": {"slow_start": 30, "drain_timeout": 300, "preserve_client_ip": True},
     "healthmonitor": {"grpc_service": "shop.Cart"},
     "l7policy": {
         "fixed_response": {"status": 200, "content_type": "application/json", "body": "{}"},
@@ -30,6 +30,7 @@ SET: dict[str, dict[str, Any]] = {
 WITH = {"fixed_response": {"action": "FIXED_RESPONSE"}, "split": {"action": "REDIRECT_TO_POOL", "redirect_pool_id": "first"}}
 WITHOUT = {"fixed_response": {"action": "REJECT"}}
 """What else an object says to have the field, and to have it no more (the field is null otherwise)."""
+OF_DATAGRAMS = ("preserve_client_ip",)
 FIELDS = [(kind, name) for kind, values in SET.items() for name in values]
 
 
@@ -46,6 +47,14 @@ class Site:
         ]
         self.second = api.pool(loadbalancer_id=self.load_balancer)["id"]
         self.policy = api.create("l7policy", "/l7policies", listener_id=self.listener, action="REJECT")["id"]
+
+    def use_datagrams(self) -> None:
+        """Have a pool of UDP instead, where nothing keeps amphorae from speaking in the name of clients."""
+        network = self.api.network.create_network("open")
+        self.api.network.change_network(network, port_security_enabled=False)
+        subnet = self.api.network.create_subnet("open", "open", "10.20.0.0/16")
+        load_balancer = self.api.load_balancer(vip_subnet_id=subnet)["id"]
+        self.pool = self.api.pool(loadbalancer_id=load_balancer, protocol="UDP")["id"]
 
     def path(self, kind: str) -> str:
         return {
@@ -79,6 +88,8 @@ def test_all_that_are_declared_are_here() -> None:
 
 @pytest.mark.parametrize(("kind", "name"), FIELDS)
 def test_it_is_seen_while_it_is_set(site: Site, kind: str, name: str) -> None:
+    if name in OF_DATAGRAMS:
+        site.use_datagrams()
     value, with_it = site.named(SET[kind][name]), site.named(WITH.get(name, {}))
     before = site.api.get(kind, site.path(kind))
     assert name not in before
@@ -165,6 +176,7 @@ def test_lbaas_v2_neither_takes_nor_shows_it(api: Api, kind: str, name: str) -> 
         ("pool", {"slow_start": 0}, "Value should be greater or equal to 1"),
         ("pool", {"slow_start": 86401}, "Value should be lower or equal to 86400"),
         ("pool", {"slow_start": "soon"}, "Value should be integer"),
+        ("pool", {"preserve_client_ip": "yes, please"}, "preserve_client_ip"),
         ("healthmonitor", {"grpc_service": "shop Cart"}, "Value should be the name of a service of gRPC"),
         ("healthmonitor", {"grpc_service": "a" * 101}, "a maximum character requirement of 100"),
     ],
@@ -186,11 +198,68 @@ def test_where_no_requests_are_seen_none_can_be_counted(site: Site, protocol: st
 
 
 @pytest.mark.parametrize("protocol", ["UDP", "SCTP"])
-@pytest.mark.parametrize("name", SET["pool"])
+@pytest.mark.parametrize("name", sorted(SET["pool"].keys() - {*OF_DATAGRAMS}))
 def test_what_is_for_streams_is_refused_for_datagrams(site: Site, protocol: str, name: str) -> None:
     fields = {"loadbalancer_id": site.load_balancer, "protocol": protocol, "lb_algorithm": "ROUND_ROBIN", name: SET["pool"][name]}
     said = site.api.refused(400, "POST", "/pools", {"pool": fields})
     assert f"A pool of protocol {protocol} can't have {name}: that is for pools over TCP." in said
+
+
+@pytest.mark.parametrize("protocol", sorted(name for name in OF_POOLS if PROTOCOLS[name].transport == "tcp"))
+def test_what_is_for_datagrams_is_refused_for_streams(site: Site, protocol: str) -> None:
+    fields = {"loadbalancer_id": site.load_balancer, "protocol": protocol, "lb_algorithm": "ROUND_ROBIN"}
+    words = f"A pool of protocol {protocol} can't have preserve_client_ip: that is for pools of protocol UDP or SCTP."
+    assert words in site.api.refused(400, "POST", "/pools", {"pool": fields | {"preserve_client_ip": True}})
+    assert site.api.create("pool", "/pools", **fields, preserve_client_ip=False)["preserve_client_ip"] is False
+    made = site.api.create("pool", "/pools", **fields, preserve_client_ip=None)
+    assert words in site.api.refused(400, "PUT", f"/pools/{made['id']}", {"pool": {"preserve_client_ip": True}})
+
+
+_OF_THE_VIP, _OF_A_NETWORK = "port security of the VIP's port", "port security of network"
+
+
+def test_where_port_security_is_on_no_addresses_of_clients_are_promised(site: Site) -> None:
+    """It would drop what amphorae send. Whoever makes a VIP port or a network without it says that they may."""
+    api, of_udp = site.api, {"protocol": "UDP", "lb_algorithm": "ROUND_ROBIN", "preserve_client_ip": True}
+    guarded = api.pool(loadbalancer_id=site.load_balancer, protocol="UDP")["id"]
+    assert _OF_THE_VIP in api.refused(400, "POST", "/pools", {"pool": {**of_udp, "loadbalancer_id": site.load_balancer}})
+    assert _OF_THE_VIP in api.refused(400, "PUT", f"/pools/{guarded}", {"pool": {"preserve_client_ip": True}})
+    api.ok("PUT", f"/pools/{guarded}", {"pool": {"preserve_client_ip": False}})
+
+    network = api.network.create_network("far")
+    far = api.network.create_subnet("far", "far", "10.21.0.0/16")
+    site.use_datagrams()
+    own = api.network.create_subnet("open", "also open", "10.22.0.0/16")
+    opened, members = f"/pools/{site.pool}", f"/pools/{site.pool}/members"
+    elsewhere = {"address": "10.21.0.5", "protocol_port": 53, "subnet_id": far}
+    here = [{"address": "10.20.0.5", "protocol_port": 53}, {"address": "10.22.0.5", "protocol_port": 53, "subnet_id": own}]
+    far_one = api.create("member", members, **elsewhere)["id"]
+    assert _OF_A_NETWORK in api.refused(400, "PUT", opened, {"pool": {"preserve_client_ip": True}})
+    api.ok("DELETE", f"{members}/{far_one}", status=204)
+    api.network.change_network(network, port_security_enabled=False)
+    api.ok("PUT", opened, {"pool": {"preserve_client_ip": True}})
+    api.create("member", members, **elsewhere, name="open, too")
+    api.network.change_network(network, port_security_enabled=True)
+    other = {**elsewhere, "address": "10.21.0.6"}
+    assert _OF_A_NETWORK in api.refused(400, "POST", members, {"member": other})
+    assert _OF_A_NETWORK in api.refused(400, "PUT", members, {"members": [*here, other]})
+    api.ok("PUT", f"{members}?additive_only=true", {"members": here}, status=202)
+
+    pool = {"name": "p", **of_udp}
+    listener = {"protocol": "UDP", "protocol_port": 53}
+    for subnet, some, words in (
+        (api.network.subnet_id, [], _OF_THE_VIP),
+        (own, [other], _OF_A_NETWORK),
+        (own, here, ""),
+    ):
+        body = {"loadbalancer": {"vip_subnet_id": subnet, "listeners": [{**listener, "default_pool": {**pool, "members": some}}]}}
+        before = {one.id for one in api.network.list_ours()}
+        if words:
+            assert words in api.refused(400, "POST", "/loadbalancers", body)
+            assert {one.id for one in api.network.list_ours()} == before, "the VIP was given back"
+        else:
+            made = api.ok("POST", "/loadbalancers", body, 201)["loadbalancer"]
+            assert made["pools"][0]["preserve_client_ip"] is True
 
 
 @pytest.mark.parametrize("kind", ["UDP-CONNECT", "HTTP"])
@@ -209,7 +278,8 @@ def test_all_of_members_is_a_service_too(site: Site) -> None:
 
 
 def test_all_of_them_come_with_a_whole_load_balancer(api: Api) -> None:
-    pool = {"name": "kilns", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", **SET["pool"]}
+    of_streams = {name: value for name, value in SET["pool"].items() if name not in OF_DATAGRAMS}
+    pool = {"name": "kilns", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", **of_streams}
     listener = {"protocol": "HTTP", "protocol_port": 80, "default_pool": pool, **SET["listener"]}
     response = SET["l7policy"]["fixed_response"]
     shares = [{"pool_name": "canaries", "weight": 1}, {"pool_name": "kilns", "weight": 9}]
@@ -227,7 +297,7 @@ def test_all_of_them_come_with_a_whole_load_balancer(api: Api) -> None:
     shares = [{"pool_id": pool_id, "weight": weight} for pool_id, weight in zip(ids, (1, 9), strict=True)]
     assert first["l7policies"][1]["split"] == {"pools": shares, "by": "REQUEST"}
     assert first["l7policies"][1]["redirect_pool_id"] == ids[0]
-    assert {name: pools["kilns"][name] for name in SET["pool"]} == SET["pool"]
+    assert {name: pools["kilns"][name] for name in of_streams} == of_streams
 
 
 def test_a_split_of_a_whole_load_balancer_names_pools_of_its_body(api: Api) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from amphora_agent import datagram_rules
 from amphora_agent.protocol import datagrams, rest
-from controller import exceptions
+from controller import exceptions, render
 from controller.model import load_balancer as model
 from controller.model.status import ProvisioningStatus
 from controller.resources import declare, health_monitor, kinds, listener, member, pool
@@ -50,6 +50,7 @@ CASES = {
     "udp": _snapshot(),
     "udp-held": _snapshot({"session_persistence": HELD}, HTTP, connection_limit=1000),
     "udp-source-ip-port": _snapshot({"lb_algorithm": "SOURCE_IP_PORT"}),
+    "udp-client-ip": _snapshot({"preserve_client_ip": True}),
 }
 
 
@@ -71,11 +72,24 @@ def test_golden(name: str, request: pytest.FixtureRequest) -> None:
     leads = datagram_rules.Leads([service])
     lines = [f"add table {datagram_rules.TABLE}", *datagram_rules.declaration(service), *datagram_rules.rules(service, standing, leads)]
     script = "\n".join([*lines, *datagram_rules.limit(service), *datagram_rules.base([service])]) + "\n"
-    if name == "udp":  # the tables of hashes are long
+    if name in ("udp", "udp-client-ip"):  # the tables of hashes are long
         _compare(f"{name}.nft", script, request)
     if os.geteuid() == 0 and shutil.which("nft"):
         checked = subprocess.run(["unshare", "-n", "nft", "-c", "-f", "-"], input=script, capture_output=True, text=True, check=False)
         assert checked.returncode == 0, checked.stderr
+
+
+def test_an_amphora_is_told_where_clients_would_be_answered_past_it() -> None:
+    """Of members whom nobody promised their clients' addresses it is told as before."""
+    nic = render.MemberNetwork(mac="fa:16:3e:00:00:07", mtu=1450, addresses=("198.19.20.7/24", "2001:db8:20::7/64"))
+    networks = dataclasses.replace(tools.NETWORKS, members=(nic,))
+    subnets = (builders.VIP_SUBNET_CIDR, "198.19.20.0/24", "2001:db8:20::/64")
+    for asked, found in ((None, ()), (False, ()), (True, subnets)):
+        snapshot = _snapshot({"preserve_client_ip": asked})
+        text = render.wanted_state(snapshot, snapshot.amphorae[0], networks).programs[datagrams.NAME]
+        (service,) = datagrams.parse(text)
+        assert (service.preserve_client_ip, service.subnets) == (bool(asked), found)
+        assert ("preserve_client_ip" in text) is bool(asked)
 
 
 def test_listeners_of_both_kinds_stand_side_by_side() -> None:
@@ -164,6 +178,9 @@ def test_what_is_not_known_is_refused(pool: dict[str, Any]) -> None:
         ("members", [{}]),
         ("persistence", {"timeout": 0, "prefix4": 32, "prefix6": 128}),
         ("check", {"type": "PING"}),
+        ("preserve_client_ip", "true"),
+        ("subnets", ["198.19.10.1/24"]),
+        ("subnets", ["198.19.10.0/24; accept"]),
     ],
 )
 def test_an_agent_takes_nothing_that_could_be_something_else(field: str, value: Any) -> None:
