@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from amphora_agent import admission, datagram_rules, errors, interfaces, netfilter, netlink, programs, sctp, system
+from amphora_agent import admission, datagram_rules, errors, flows, interfaces, netfilter, netlink, programs, sctp, system
 from amphora_agent.protocol import datagrams, heartbeat, rest
 from tests.integration import associations
 from tests.integration.agent_amphora import eventually
@@ -1270,6 +1270,22 @@ def test_a_member_sees_its_clients_as_long_as_that_is_asked_for(site: Site, vers
         assert (counts["m-5001"], counts["p"][flows]) == (counts["p"], 4)
         assert site.look().listeners["l-1"]["stats"]["total_connections"] == 4
     sock.close()
+
+
+def test_flows_of_before_end_though_the_agent_died_before_it_had_ended_them(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.make_behind()
+    site.start(5001, behind=True)
+    seen = _seen(4, 5001, check=None)
+    site.apply(dataclasses.replace(seen, preserve_client_ip=False, subnets=()))
+    with site.client() as sock:
+        assert ask(sock)["peer"] == GATEWAY[4]
+        with monkeypatch.context() as patch:
+            patch.setattr(flows.Flows, "look", lambda *_, **__: None)
+            site.apply(seen)
+            assert ask(sock)["peer"] == GATEWAY[4]
+        site.begin()
+        site.look()
+        assert ask(sock)["peer"] == OUTSIDE[4]
 
 
 @TRANSPORTS
