@@ -82,8 +82,9 @@ def _boot_partition(image: pathlib.Path, initrd: pathlib.Path, work: pathlib.Pat
     with made.open("wb") as file:
         file.truncate(size * MIB)
     commands.run(["mkfs.vfat", "-F", "16", "-i", "f1611a00", "-n", "BOOT", "--invariant", made])
-    names = sorted(path.name for path in files.iterdir())
-    commands.run(["sh", "-c", 'cd "$1" && shift && exec mcopy -s -m -i "$@" ::', "mcopy", files, made, *names])
+    for path in sorted(files.rglob("*")):  # one by one: of a folder, mcopy takes what is in it as the file system lists it
+        place = f"::{path.relative_to(files)}"
+        commands.run(["mmd", "-i", made, place] if path.is_dir() else ["mcopy", "-m", "-i", made, path, place])
     commands.run(["syslinux", "-i", made])
     return made
 

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from images.builder import commands, kernel, tree
+from images.builder import commands, disk, kernel, tree
 from tests.vm.conftest import REPOSITORY
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(1200)]
@@ -39,6 +39,18 @@ def test_a_kernel_may_lack_modules_with_a_question_mark_only(tmp_path: pathlib.P
     assert bare.modules("root") == []
     with pytest.raises(commands.BuildError, match="wanted not found"):
         bare.modules("initrd")
+
+
+@pytest.mark.skipif(
+    not all(shutil.which(name) for name in ("syslinux", "mcopy", "mkfs.vfat")), reason="needs syslinux, mtools and dosfstools"
+)
+def test_what_boots_lies_in_one_order_wherever_it_was_put_together(tmp_path: pathlib.Path) -> None:
+    """File systems list a folder in orders of their own: an image made in memory had other bits than one made on a disk."""
+    for name in ("kernel", "initrd"):
+        (tmp_path / name).write_bytes(bytes(6 * disk.MIB))
+    made = disk._boot_partition(tmp_path / "kernel", tmp_path / "initrd", tmp_path)
+    listed = subprocess.run(["mdir", "-b", "-i", made, "::loader"], check=True, capture_output=True, text=True).stdout.split()
+    assert listed == ["::/loader/entries/", "::/loader/loader.conf"]
 
 
 @pytest.mark.slow
