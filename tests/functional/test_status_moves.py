@@ -287,11 +287,12 @@ def _nobody_goes_on_with_an_amphora(site: flow_site.Site) -> None:
 
 
 def _what_was_begun_is_undone(site: flow_site.Site) -> None:
+    will_not_boot = exceptions.ComputeFault("its machine went to ERROR")
     one = site.accept_load_balancer()
-    site.work(flow_site.a_create(one, Topology.SINGLE), spoil=flow_site.failing(["AwaitFirstHeartbeats"], REFUSED))
+    site.work(flow_site.a_create(one, Topology.SINGLE), spoil=flow_site.failing(["AwaitFirstHeartbeats"], will_not_boot))
     site.settle(one)
     failover = _job(site, one, Topology.SINGLE, jobs.FailoverAmphora.kind)
-    site.work(failover, spoil=flow_site.failing(["AwaitFirstHeartbeats"], REFUSED))
+    site.work(failover, spoil=flow_site.failing(["AwaitFirstHeartbeats"], will_not_boot))
     site.settle(one)
 
 
