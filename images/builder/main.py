@@ -39,15 +39,26 @@ def _build(options: argparse.Namespace, work: pathlib.Path) -> None:
         initrd = kernel.make_initrd(linux, root, work)
     with _step("root file system"):
         packed = disk.make_root(root, work)
-    with _step("disk"):
-        raw = disk.make(linux.image, initrd, packed, work)
-        image = options.output / "amphora.qcow2"
-        disk.compress(raw, image)
-    for source, name in ((linux.image, "vmlinuz"), (initrd, "initrd.img"), (root / "usr/share/figlina/packages", "amphora.packages")):
-        shutil.copyfile(source, options.output / name)
-    digest = hashlib.sha256(image.read_bytes()).hexdigest()
-    (options.output / "amphora.qcow2.sha256").write_text(f"{digest}  amphora.qcow2\n")
+    with whole(options.output) as made:
+        with _step("disk"):
+            disk.compress(disk.make(linux.image, initrd, packed, work), made / "amphora.qcow2")
+        for source, name in ((linux.image, "vmlinuz"), (initrd, "initrd.img"), (root / "usr/share/figlina/packages", "amphora.packages")):
+            shutil.copyfile(source, made / name)
+        digest = hashlib.sha256((made / "amphora.qcow2").read_bytes()).hexdigest()
+        (made / "amphora.qcow2.sha256").write_text(f"{digest}  amphora.qcow2\n")
+    image = options.output / "amphora.qcow2"
     print(f"{image}: {image.stat().st_size / 1e6:.1f} MB, sha256 {digest}")
+
+
+@contextlib.contextmanager
+def whole(output: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder whose files come to the output folder when all of them are there. What was there before may be in use by machines that
+    run: they keep it, and a build that fails leaves it.
+    """
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=output) as folder:
+        yield pathlib.Path(folder)
+        for made in pathlib.Path(folder).iterdir():
+            made.replace(output / made.name)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from images.builder import commands, disk, kernel, tree
+from images.builder import commands, disk, kernel, main, tree
 from tests.vm.conftest import REPOSITORY
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(1200)]
@@ -51,6 +51,24 @@ def test_what_boots_lies_in_one_order_wherever_it_was_put_together(tmp_path: pat
     made = disk._boot_partition(tmp_path / "kernel", tmp_path / "initrd", tmp_path)
     listed = subprocess.run(["mdir", "-b", "-i", made, "::loader"], check=True, capture_output=True, text=True).stdout.split()
     assert listed == ["::/loader/entries/", "::/loader/loader.conf"]
+
+
+def test_an_image_that_machines_run_from_stays_theirs_and_a_build_that_fails_leaves_it(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "amphora.qcow2").write_text("old")
+
+    def fail(made: pathlib.Path) -> None:
+        (made / "amphora.qcow2").write_text("half")
+        raise commands.BuildError("the disk is full")
+
+    with pytest.raises(commands.BuildError), main.whole(tmp_path) as made:
+        fail(made)
+    assert (tmp_path / "amphora.qcow2").read_text() == "old"
+    with (tmp_path / "amphora.qcow2").open() as in_use:
+        with main.whole(tmp_path) as made:
+            (made / "amphora.qcow2").write_text("new")
+        assert in_use.read() == "old"
+    assert (tmp_path / "amphora.qcow2").read_text() == "new"
+    assert [one.name for one in tmp_path.iterdir()] == ["amphora.qcow2"]
 
 
 @pytest.mark.slow
