@@ -17,6 +17,7 @@ def obtain(services: Services, coming: amphora.Coming) -> linear_flow.Flow:
         amphora.RecordAmphorae(services, coming),
         *([compute.EnsureServerGroup(services)] * paired),
         unordered_flow.Flow("boot").add(*(_boot(services, amphora_id, role) for amphora_id, role in coming)),
+        network.OpenWhileBooting(services),
         amphora.AwaitFirstHeartbeats(services, coming),
     )
 

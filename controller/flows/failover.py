@@ -30,6 +30,6 @@ def _replace(services: Services, name: str, coming: amphora_tasks.Coming) -> lin
         haproxy_config.plug(services, joining=successors),
         *(amphora.take_role_over(services, role, amphora_id) for amphora_id, role in reversed(coming)),
         network.CloseToPredecessors(services),
-        haproxy_config.release(services),
+        haproxy_config.release(services, only_if_changed=True),
         status.Settle(services, reads_anew=False),
     )

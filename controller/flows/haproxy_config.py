@@ -24,11 +24,14 @@ def plug(
 def apply(
     services: Services, joining: Sequence[str] = (), only_if_changed: bool = False, seen: passes.Pass | None = None
 ) -> linear_flow.Flow:
-    """Bring the amphorae that serve, and those that join them, to the newest generation; if a pass is given, by what it has seen."""
+    """Bring the amphorae that serve, and those that join them, to the newest generation; if a pass is given, by what it has seen.
+
+    Those that join were told of nothing that a member might ask for no more, so only a member that went is a reason to look for that.
+    """
     return linear_flow.Flow("apply").add(
         plug(services, joining, only_if_changed, seen),
         push.Push(services, seen or services.snapshots, sender(services, asks_anew=not only_if_changed), joining),
-        release(services, only_if_changed, seen),
+        release(services, only_if_changed or bool(joining), seen),
     )
 
 

@@ -60,27 +60,46 @@ class PlugPorts(base.Step):
 class OpenListenerPorts(base.Step):
     """Put the security groups and the QoS policy that the tenant wishes for on the VIP, and let the load balancer's own group admit its
     listeners' traffic. With `only_if_changed`, the network service is not asked if nothing that it is told has changed since the last
-    generation.
+    generation; nor is it after a step of this flow has told it (`OpenWhileBooting`).
     """
 
     default_provides = "generation"
     snapshots: passes.Snapshots
     only_if_changed: bool = False
 
-    def execute(self, load_balancer_id: str, lease: jobs.Lease) -> int:
+    def execute(self, load_balancer_id: str, lease: jobs.Lease, opened_generation: int = 0) -> int:
         snapshot = self.snapshots.get(load_balancer_id)
-        owner = snapshot.load_balancer
-        applied, rules = owner.applied_generation, access.rules(snapshot, self.services.settings.render.peer_port)
-        is_certain = self.only_if_changed and applied > 0
-        if owner.qos_generation > (applied if is_certain else 0):
-            with self.services.fence.writing(lease) as order:
-                self.services.network.set_vip_qos(load_balancer_id, owner.vip, order=order)
-        if not is_certain or owner.vip_generation > applied or _may_differ(snapshot, rules):
-            with _opening(self.services, owner, rules, lease) as order:
-                if owner.vip.sg_ids or owner.vip_generation > applied:  # what a tenant put on the port themselves stays
-                    self.services.network.set_vip_security_groups(load_balancer_id, owner.vip, owner.vip.sg_ids, order=order)
-                self.services.network.set_vip_access(load_balancer_id, owner.vip, rules, order=order)
+        told = max(opened_generation, snapshot.load_balancer.applied_generation if self.only_if_changed else 0)
+        _open(self.services, snapshot, lease, told)
         return snapshot.generation
+
+
+class OpenWhileBooting(base.Step):
+    """Do what `OpenListenerPorts` does while machines boot, so that nobody waits for the network service once they are up.
+
+    Whatever was written down, the network service is asked. What changes until they are up, `OpenListenerPorts` does.
+    """
+
+    default_provides = "opened_generation"
+
+    def execute(self, load_balancer_id: str, lease: jobs.Lease) -> int:
+        snapshot = self.services.snapshots.get(load_balancer_id)
+        _open(self.services, snapshot, lease, told=0)
+        return snapshot.generation
+
+
+def _open(services: Services, snapshot: model.Snapshot, lease: jobs.Lease, told: int) -> None:
+    """Have the network service let in what a load balancer of this state wants; `told`: the generation that it was told of, or 0."""
+    owner, rules = snapshot.load_balancer, access.rules(snapshot, services.settings.render.peer_port)
+    if owner.qos_generation > told:
+        with services.fence.writing(lease) as order:
+            services.network.set_vip_qos(owner.id, owner.vip, order=order)
+    if not told or owner.vip_generation > told or _may_differ(snapshot, rules):
+        with _opening(services, owner, rules, lease) as order:
+            is_new = owner.vip_generation > max(told, owner.applied_generation)
+            if owner.vip.sg_ids or is_new:  # what a tenant put on the port themselves stays
+                services.network.set_vip_security_groups(owner.id, owner.vip, owner.vip.sg_ids, order=order)
+            services.network.set_vip_access(owner.id, owner.vip, rules, order=order)
 
 
 class CloseToPredecessors(base.Step):

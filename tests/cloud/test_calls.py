@@ -148,7 +148,7 @@ def _expected(halves: int) -> dict[str, dict[str, int]]:
     create = {
         "compute GET /servers/detail": halves,
         "compute POST /servers": halves,
-        "network GET /ports": 2 * halves + pair,
+        "network GET /ports": halves + pair,
         "network GET /security-groups": 1,
         "network POST /ports": 1 + 2 * halves,
         "network PUT /ports/ID": 1 + 2 * pair,
@@ -160,7 +160,7 @@ def _expected(halves: int) -> dict[str, dict[str, int]]:
         "compute POST /servers": 1,
         "compute DELETE /servers/ID": 1,
         "network POST /ports": 2,
-        "network GET /ports": 3 + 2 * pair,
+        "network GET /ports": 2 + pair,
         "network GET /security-groups": 1 + 2 * pair,
         "network DELETE /ports/ID": 2,
     }

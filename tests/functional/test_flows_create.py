@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -11,6 +12,8 @@ from amphora_agent.protocol import boot
 from controller import exceptions, jobs, services
 from controller.db import tables
 from controller.drivers.compute import interface as compute_interface
+from controller.model import access
+from controller.model.network import AccessRule
 from controller.model.status import AmphoraStatus, ProvisioningStatus, Role, Topology
 from controller.worker.engine import Outcome
 from tests.functional import flow_site
@@ -220,6 +223,42 @@ def test_the_flow_waits_for_the_first_heartbeats_of_all(site: flow_site.Site) ->
         site.beat(heard)
     site.work(job, "job-1")
     assert site.is_whole(load_balancer_id)
+
+
+@pytest.mark.parametrize("topology", list(Topology))
+def test_what_may_reach_the_vip_is_set_while_it_boots(site: flow_site.Site, topology: Topology, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_balancer_id = site.accept_load_balancer(topology)
+    site.accept_tree(load_balancer_id)
+    site.beats_at_boot = False
+    job = flow_site.a_create(load_balancer_id, topology)
+    site.work(job, "job-1")
+    settings = site.services.settings.render
+    assert site.network.vip_access(load_balancer_id) == frozenset(access.rules(site.snapshot(load_balancer_id), settings.peer_port))
+    told = []
+    set_access = site.network.set_vip_access
+
+    def noted(*arguments: Any, **named: Any) -> None:
+        told.append(arguments)
+        set_access(*arguments, **named)
+
+    monkeypatch.setattr(site.network, "set_vip_access", noted)
+    for amphora_id in job.amphora_ids:
+        site.beat(amphora_id)
+    site.work(job, "job-1")
+    assert site.is_whole(load_balancer_id)
+    assert told == [], "nothing has changed since"
+
+
+def test_what_changes_while_it_boots_may_reach_the_vip(site: flow_site.Site) -> None:
+    load_balancer_id = site.accept_load_balancer()
+    site.beats_at_boot = False
+    job = flow_site.a_create(load_balancer_id, Topology.SINGLE)
+    site.work(job, "job-1")
+    site.accept(load_balancer_id, flow_site.a_listener(8443, allowed_cidrs=["198.18.0.0/16"]))
+    site.beat(job.amphora_ids[0])
+    site.work(job, "job-1")
+    assert site.is_whole(load_balancer_id)
+    assert site.network.vip_access(load_balancer_id) == {AccessRule("tcp", 8443, "198.18.0.0/16")}
 
 
 def test_writes_that_come_while_it_boots_are_in_the_first_push(site: flow_site.Site) -> None:
