@@ -38,6 +38,12 @@ LOG = logging.getLogger(__name__)
 FLAVORS = {"small": 256, "medium": 512, "large": 1024}
 """Sizes of machines, with their memory in MiB; the first is that of machines for which no flavor was chosen."""
 
+EMULATION = "tcg,tb-size=128"
+"""Where there is no KVM. What was translated is kept in 128 MiB at most, of which a boot fills more than half. QEMU's own limit is 1 GiB of
+the host's memory for each machine; and a reset of a machine goes by all that is kept, since each page is written anew: the more it has run,
+the longer it took to be up again.
+"""
+
 _DRIVE_MIB = 4
 _PROGRAMS = {"qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils", "mkfs.vfat": "dosfstools", "mcopy": "mtools"}
 _MONITOR_PATIENCE = 20.0  # seconds
@@ -93,7 +99,7 @@ class QemuCompute(machines.LocalCompute):
     def _command(self, folder: pathlib.Path, request: interface.BootRequest) -> Sequence[str]:
         memory = self.flavors[machines.Record.read(folder).flavor]
         qemu = ["qemu-system-x86_64", "-name", request.name, "-machine", "pc,usb=off", "-cpu", "max,la57=off"]
-        qemu += ["-accel", "kvm"] * has_kvm() + ["-accel", "tcg"]
+        qemu += ["-accel", "kvm"] * has_kvm() + ["-accel", EMULATION]
         qemu += ["-m", str(memory), "-nodefaults", "-display", "none", "-vga", "none", "-serial", "stdio"]
         qemu += ["-qmp", "unix:monitor,server=on,wait=off", "-object", "rng-random,id=rng,filename=/dev/urandom"]
         qemu += ["-device", "virtio-rng-pci,rng=rng", "-device", "virtio-scsi-pci,id=scsi"]

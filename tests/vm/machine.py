@@ -17,6 +17,7 @@ from typing import Any
 from amphora_agent import system
 from amphora_agent.protocol import boot
 from controller import render
+from controller.embedded import qemu
 from tests.integration import agent_amphora
 
 COMMAND_LINE = "console=ttyS0,115200 loglevel=4 panic=5 net.ifnames=0 cryptomgr.notests"
@@ -76,7 +77,7 @@ class Machine(agent_amphora.Amphora):
 
     def _command(self) -> list[str]:
         hardware = self._hardware
-        words = ["qemu-system-x86_64", "-machine", "pc,usb=off", "-accel", "tcg", "-cpu", "max,la57=off"]
+        words = ["qemu-system-x86_64", "-machine", "pc,usb=off", "-accel", qemu.EMULATION, "-cpu", "max,la57=off"]
         words += ["-m", str(hardware.memory), "-nodefaults", "-display", "none", "-vga", "none"]
         words += ["-serial", f"file:{self.console}", "-qmp", f"unix:{self._monitor},server=on,wait=off"]
         words += [

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from controller.drivers.compute.interface import Instance, InstanceStatus
+from controller.drivers.compute.interface import BootRequest, Instance, InstanceStatus
 from controller.embedded import linux, qemu
+from controller.model import network
 
 END = "No bootable device.\\n"
 
@@ -55,6 +56,18 @@ def test_a_qemu_that_does_not_work_at_all_has_no_kvm(accelerators: pathlib.Path)
     (accelerators / "kvm").write_text(f"printf '{END}'; exec sleep 30")
     (accelerators / "tcg").write_text("exit 1")
     assert not qemu.has_kvm()
+
+
+def test_a_machine_that_is_emulated_keeps_little_of_what_was_translated(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """QEMU's own limit is 1 GiB of the host's memory, and a reset of the machine goes by all of it."""
+    monkeypatch.setattr(qemu, "has_kvm", lambda: False)
+    attachment = network.Attachment(bridge="b", namespace="n")
+    port = network.Port(id="p1", name="", network_id="n", mac_address="02:00:00:00:00:01", mtu=1500, fixed_ips=(), attachment=attachment)
+    (tmp_path / "machine.json").write_text('{"flavor": "small"}')
+    request = BootRequest(amphora_id="a1", name="amphora-a1", files={}, ports=[port])
+    words = qemu.QemuCompute(state_path=tmp_path, image=tmp_path / "image")._command(tmp_path, request)
+    (accelerator,) = (words[at + 1] for at, word in enumerate(words) if word == "-accel")
+    assert int(accelerator.removeprefix("tcg,tb-size=")) <= 128
 
 
 @contextlib.contextmanager
