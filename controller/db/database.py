@@ -278,8 +278,10 @@ class _Limiter:
             cursor.execute(self._say(wanted))
 
     def on_rollback(self, connection: sa.Connection) -> None:
-        """PostgreSQL takes a setting back with its transaction."""
-        connection.info.pop(_KEY, None)
+        """PostgreSQL takes a setting back with its transaction. Of a connection that was lost nothing is known: to ask would be another error,
+        which says less than that of the loss."""
+        if not connection.invalidated:
+            connection.info.pop(_KEY, None)
 
     def _changed(self, connection: sa.Connection) -> float | None:
         """The time-out that the connection should have and has not.

@@ -144,6 +144,16 @@ def test_a_connection_that_the_server_has_ended_is_a_loss_and_nothing_else_is(
         with made.read() as tx:
             assert tx.connection.exec_driver_sql(which).scalar_one() != ours
             assert made.losses == 1, "it was idle, and found out by the question before its use"
+        for transaction in (made.read, made.begin):
+            with pytest.raises(sa.exc.DBAPIError) as lost, transaction() as tx:
+                ours = tx.connection.exec_driver_sql(which).scalar_one()
+                with other.begin() as connection:
+                    connection.exec_driver_sql(end.format(ours))
+                tx.connection.exec_driver_sql(which)
+            assert database.is_transient(lost.value)
+        assert made.losses == 3
+        with made.begin() as tx:
+            assert tx.connection.exec_driver_sql(which).scalar_one() != ours
     finally:
         other.dispose()
         made.close()
