@@ -155,9 +155,11 @@ def seconds_of_a_bios(accelerator: str, patience: float) -> float | None:
     said, began = b"", time.monotonic()
     with subprocess.Popen(probe, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as machine:
         assert machine.stdout is not None
+        waiting = select.poll()  # select(2) knows no descriptor beyond 1,023
+        waiting.register(machine.stdout, select.POLLIN)
         while _LAST_WORDS not in said:
             left = began + patience - time.monotonic()
-            if left < 0 or not select.select([machine.stdout], [], [], left)[0]:
+            if left < 0 or not waiting.poll(left * 1000):
                 break
             more = os.read(machine.stdout.fileno(), 4096)  # often no more than a letter
             if not more:

@@ -1,17 +1,20 @@
 """Tell the workers of this machine that there is something to do, so that none sleeps until its next look at the board.
 
 A worker binds a Unix datagram socket in a folder; whoever posts a job sends a byte to every socket there. Sockets with a path are reached
-from all network namespaces. A bell may go unheard (a full queue, another machine): workers look at the board now and then anyway.
+from all network namespaces. A bell may go unheard (a full queue, another machine, no descriptor left to ring with): workers look at the
+board now and then anyway.
 """
 
 import contextlib
 import errno
+import logging
 import os
 import select
 import socket
 import uuid
 from collections.abc import Iterator
 
+LOG = logging.getLogger(__name__)
 _SUFFIX = ".bell"
 _BYTE = b"!"
 
@@ -55,14 +58,18 @@ class Bell:
         if self.path and not os.path.exists(self.path):
             self._hang_again()
         sockets = [self._inner] if self._bound is None else [self._inner, self._bound]
+        waiting = select.poll()  # select(2) knows no descriptor beyond 1,023
         try:
-            rung, _, _ = select.select(sockets, [], [], max(0.0, timeout))
+            for each in sockets:
+                waiting.register(each, select.POLLIN)
+            rung = {descriptor for descriptor, _ in waiting.poll(max(0.0, timeout) * 1000)}
         except (OSError, ValueError):  # closed meanwhile
             return False
-        for each in rung:
-            with contextlib.suppress(OSError):
-                while each.recv(64):
-                    pass
+        for each in sockets:
+            if each.fileno() in rung:
+                with contextlib.suppress(OSError):
+                    while each.recv(64):
+                        pass
         return bool(rung)
 
     def ring(self) -> None:
@@ -82,15 +89,23 @@ class Bell:
 
 
 def ring(directory: str) -> int:
-    """Ring every bell in a folder, without waiting; returns how many were reached. Bells of dead workers are taken down."""
+    """Ring every bell in a folder, without waiting; returns how many were reached. Bells of dead workers are taken down.
+
+    What it is rung for is written down already, so nothing that goes wrong here is an error of whoever rings.
+    """
     if not directory:
         return 0
     reached = 0
-    with contextlib.suppress(FileNotFoundError), _short(directory) as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-        sender.setblocking(False)
-        for name in os.listdir(directory):
-            if name.endswith(_SUFFIX):
-                reached += _ring_one(sender, f"{folder}/{name}")
+    try:
+        with _short(directory) as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.setblocking(False)
+            for name in os.listdir(directory):
+                if name.endswith(_SUFFIX):
+                    reached += _ring_one(sender, f"{folder}/{name}")
+    except FileNotFoundError:  # no worker has begun here
+        pass
+    except OSError as exc:
+        LOG.warning("Workers of this machine were not woken, and find what there is to do by themselves: %s", exc)
     return reached
 
 

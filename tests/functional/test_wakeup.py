@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import shutil
 import threading
 import time
 
+import pytest
+
 from controller.jobs import wakeup
+from tests import descriptors
 
 
 def test_everybody_in_the_folder_hears_a_ring(tmp_path: pathlib.Path) -> None:
@@ -83,3 +87,25 @@ def test_a_bell_without_a_folder_is_rung_by_its_own_process() -> None:
     assert time.monotonic() - began < 10
     bell.close()
     assert not bell.wait(0)
+
+
+def test_who_has_no_descriptor_left_rings_in_vain_and_goes_on(tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:
+    bell = wakeup.Bell(str(tmp_path))
+    for spare in range(3):  # for the folder, the socket, and the list of what hangs there
+        with descriptors.none_left(spare):
+            assert wakeup.ring(str(tmp_path)) == 0
+    assert "were not woken" in caplog.text
+    assert wakeup.ring(str(tmp_path)) == 1
+    bell.close()
+
+
+def test_a_bell_waits_whatever_the_number_of_its_descriptor(tmp_path: pathlib.Path) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(1024):
+            stack.callback(os.close, os.dup(0))
+        bell = wakeup.Bell(str(tmp_path))
+        bell.ring()
+        assert bell.wait(5)
+        assert wakeup.ring(str(tmp_path)) == 1
+        assert bell.wait(5)
+        bell.close()
