@@ -262,7 +262,9 @@ class CardMissing(AmphoraRefused):
 
 
 class HostFault(ControllerError):
-    """A machine of ours refused what it has to be able to do: no room on a disk, no right to a file."""
+    """A machine of ours refused what it has to be able to do: no room on a disk, no right to a file, no descriptor left. It tells nothing of
+    whoever was to be asked.
+    """
 
     code = "host"
     sentence = "the controller's own machine refused"

@@ -229,7 +229,7 @@ class Watcher:
             else:
                 self._fail_over(item, case, words)
         except Exception as exc:
-            known = database.is_transient(exc)
+            known = database.is_transient(exc) or isinstance(exc, exceptions.HostFault)
             words = "Amphora %s is silent, and looking into it failed: it is tried again: %s"
             LOG.error(words, item.row.amphora_id, outages.words(exc) if known else exc, exc_info=None if known else exc)
             case.next_look = self.clock.monotonic() + _POSTED_AGAIN_AFTER

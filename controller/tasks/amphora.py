@@ -69,7 +69,7 @@ def _blames(what: failure.Failure, amphora_id: str) -> bool:
     if isinstance(error, (exceptions.AmphoraUnreachable, exceptions.AmphoraRefused)):
         return error.amphora_id == amphora_id
     code, _ = retries.explain(what)
-    return code != exceptions.Transient.code
+    return code not in (exceptions.Transient.code, exceptions.HostFault.code)
 
 
 class AwaitFirstHeartbeats(retries.Patient):

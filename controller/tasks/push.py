@@ -279,6 +279,8 @@ class ReleaseVip(base.Step):
         try:
             with self.sender.fence.writing(lease) as order, self.sender.waiting.of(lease.load_balancer_id):
                 self.sender.amphora.remove(amphora, lease.load_balancer_id, order=order)
+        except exceptions.HostFault:  # nobody was asked, and it may be well
+            raise
         except exceptions.ControllerError as exc:
             LOG.warning("load balancer %s: amphora %s can't be asked to let go of the VIP: %s", lease.load_balancer_id, amphora.id, exc)
             return False

@@ -19,7 +19,7 @@ from controller import exceptions
 from controller.drivers.amphora import rest
 from controller.drivers.ca import fake as fake_ca
 from controller.drivers.ca import local as local_ca
-from tests import builders
+from tests import builders, descriptors
 from tests.contract import agent_stand_in
 
 WANTED = protocol.WantedState(load_balancer_id=builders.an_id("lb"), generation=1, programs={"haproxy": "defaults\n"})
@@ -209,6 +209,18 @@ def test_connections_to_the_amphorae_asked_least_recently_are_closed(
         with pytest.raises(exceptions.AmphoraUnreachable):
             driver.info(other)
     assert agent.connections == 4
+
+
+def test_who_has_no_descriptor_left_says_nothing_of_the_amphora(
+    authority: fake_ca.FakeCertificateAuthority, agent: agent_stand_in.AgentStandIn
+) -> None:
+    driver = rest.RestAmphora(authority, port=agent.port, retry_time=60.0)
+    with descriptors.none_left():
+        for ask in (lambda: driver.info(agent.amphora, 5.0), lambda: driver.apply(agent.amphora, WANTED, {})):
+            with pytest.raises(exceptions.HostFault, match="own machine refused: Too many open files"):
+                ask()
+    driver.apply(agent.amphora, WANTED, {})
+    driver.close()
 
 
 def test_it_is_made_from_the_configuration_with_the_authority_named_there(tmp_path: pathlib.Path) -> None:

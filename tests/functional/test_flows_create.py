@@ -135,6 +135,25 @@ def test_a_service_that_is_busy_for_a_while_costs_no_second_boot(site: flow_site
 
 
 @pytest.mark.parametrize("topology", Topology)
+def test_a_worker_that_has_no_descriptor_left_costs_no_second_boot(
+    site: flow_site.Site, topology: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(*_: object, **__: object) -> None:
+        raise exceptions.HostFault("amphora X could not be asked: the controller's own machine refused: Too many open files")
+
+    load_balancer_id = site.accept_load_balancer(topology)
+    with monkeypatch.context() as patched:
+        patched.setattr(site.amphora, "apply", ask)
+        result = site.work(flow_site.a_create(load_balancer_id, topology))
+    assert result is not None
+    assert (result.outcome, result.code) == (Outcome.FAILED, "host")
+    site.settle(load_balancer_id)
+    assert site.is_whole(load_balancer_id)
+    assert len({arguments[0].amphora_id for arguments in site.compute.script.calls_of("boot")}) == len(topology.roles)
+    assert site.compute.script.calls_of("delete") == []
+
+
+@pytest.mark.parametrize("topology", Topology)
 def test_after_many_failures_that_nobody_is_blamed_for_all_is_made_anew(site: flow_site.Site, topology: Topology) -> None:
     """A machine may be broken in a way that only the cloud's services see."""
     load_balancer_id = site.accept_load_balancer(topology)

@@ -209,6 +209,28 @@ def test_a_new_half_speaks_when_the_other_one_was_told_of_it(site: flow_site.Sit
     assert story.index("old MASTER is deleted") < story.index("MASTER speaks"), "a dead half may still have the VIP"
 
 
+@pytest.mark.parametrize("topology", Topology)
+@pytest.mark.parametrize("call", ["info", "remove", "apply"])
+def test_nobody_is_lost_because_the_worker_has_no_descriptor_left(
+    site: flow_site.Site, monkeypatch: pytest.MonkeyPatch, topology: Topology, call: str
+) -> None:
+    load_balancer_id = site.built(topology)
+    before = site.amphorae(load_balancer_id)
+
+    def ask(*_: object, **__: object) -> None:
+        raise exceptions.HostFault("amphora X could not be asked: the controller's own machine refused: Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(site.amphora, call, ask)
+        result = site.work(of_load_balancer(load_balancer_id, topology))
+    assert result is not None
+    assert result.code == "host"
+    assert site.amphorae(load_balancer_id) == before, "they serve on"
+    site.succeed(of_load_balancer(load_balancer_id, topology))
+    assert site.is_whole(load_balancer_id)
+    assert site.leaks() == []
+
+
 def test_a_new_half_that_refuses_is_heard_of_by_nobody(site: flow_site.Site) -> None:
     load_balancer_id = site.built(Topology.ACTIVE_STANDBY)
     before = site.amphorae(load_balancer_id)

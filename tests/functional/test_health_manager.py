@@ -12,7 +12,7 @@ from unittest import mock
 import pytest
 import sqlalchemy as sa
 
-from controller import jobs
+from controller import exceptions, jobs
 from controller.db import database, tables
 from controller.drivers.amphora import fake
 from controller.health_manager import manager, pairs, receiver, repairs, watcher
@@ -290,6 +290,26 @@ def test_a_silent_amphora_is_looked_into_again_after_there_was_no_thread_for_it(
     bench.amphora(snapshot).send_report()
     eventually(bench.failovers)
     assert len(refused) == 2
+
+
+@pytest.mark.lengthy
+def test_nobody_is_failed_over_while_the_manager_has_no_descriptor_to_ask_with(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def ask(*_: object, **__: object) -> None:
+        raise exceptions.HostFault("amphora X could not be asked: the controller's own machine refused: Too many open files")
+
+    monkeypatch.setattr(watcher, "_POSTED_AGAIN_AFTER", 0.1)
+    monkeypatch.setattr(bench.agents, "info", ask)
+    snapshot = a_stored_load_balancer(bench)
+    bench.start()
+    bench.amphora(snapshot).send_report()
+    eventually(lambda: caplog.text.count("looking into it failed: it is tried again") > 3)
+    assert bench.failovers() == []
+    assert "Traceback" not in caplog.text
+    monkeypatch.undo()
+    bench.agents.be_silent(calls=1000)
+    eventually(bench.failovers)
 
 
 @pytest.mark.lengthy

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import errno
+import os
 import socket
 import ssl
 import threading
@@ -67,6 +69,13 @@ def is_refusal(error: BaseException) -> bool:
     return any(isinstance(one, ConnectionRefusedError) for one in _chain(error))
 
 
+def own_trouble(error: BaseException) -> str | None:
+    """What this machine lacks to open a connection, in its kernel's words; None: it lacks nothing, so the failure tells of the other side."""
+    lacks = next((one.errno for one in _chain(error) if isinstance(one, OSError) and one.errno in _OWN_TROUBLE), None)
+    return None if lacks is None else os.strerror(lacks)
+
+
+_OWN_TROUBLE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 _OUT_OF_TIME = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
 

@@ -42,6 +42,8 @@ class AmphoraDriver(abc.ABC):
 
     The `order` says under which lease a worker writes. The agent keeps the highest token that it has seen, over its restarts and the
     machine's, and refuses a lower one. Without an order nothing is compared.
+
+    Each raises HostFault if this machine has no descriptor or memory for the question: that tells nothing of the amphora.
     """
 
     @abc.abstractmethod

@@ -248,7 +248,9 @@ class RestAmphora(interface.AmphoraDriver):
         return answer
 
 
-def _unanswered(amphora: Amphora, error: Exception) -> exceptions.AmphoraUnreachable:
+def _unanswered(amphora: Amphora, error: Exception) -> exceptions.AmphoraUnreachable | exceptions.HostFault:
+    if (lacking := connections.own_trouble(error)) is not None:
+        return exceptions.HostFault(f"amphora {amphora.id} could not be asked: {exceptions.HostFault.sentence}: {lacking}")
     if connections.is_distrust(error):
         return exceptions.AmphoraDistrusted(amphora.id, _words(error))
     unreachable = exceptions.AmphoraUnreachable(amphora.id, _words(error))
