@@ -16,14 +16,12 @@ from gunicorn.workers import base
 
 from controller.api import middleware
 from controller.api.serving import connections, refusals, threads
+from controller.cmd import process
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 LOG = logging.getLogger(__name__)
-_OTHER_FILES = 200
-"""Of the files that a process may open, those that are not connections or bodies: database, logs, libraries."""
-
 
 _ENDS = (signal.SIGTERM, signal.SIGINT)
 
@@ -94,10 +92,10 @@ class Worker(base.Worker):
 def _affordable(wanted: int) -> int:
     """How many connections this process may have: each takes a file, and a second one while a large body is held."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = 2 * wanted + _OTHER_FILES
+    needed = 2 * wanted + process.OTHER_FILES
     limit = needed if most == resource.RLIM_INFINITY else min(needed, most)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
-    affordable = max(1, min(wanted, (limit - _OTHER_FILES) // 2))
+    affordable = max(1, min(wanted, (limit - process.OTHER_FILES) // 2))
     if affordable < wanted:
         LOG.warning("This process may open %s files, so that only %s of %s connections can be open at once", limit, affordable, wanted)
     return affordable

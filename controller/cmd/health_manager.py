@@ -22,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     conf = configuration.load(sys.argv[1:] if arguments is None else arguments)
     logging_setup.setup(conf, "figlina-health-manager")
     section = conf.health_manager
+    process.allow_files(section.failover_threads + 2 * conf.haproxy_amphora.connection_pool_size + process.OTHER_FILES)
     try:
         keys = options.deployment_keys(section.heartbeat_key)
         sock = receiver.open_socket(section.bind_ip, section.bind_port, section.receive_buffer)

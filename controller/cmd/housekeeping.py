@@ -19,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Read the configuration and run; exit code 0 after a clean end."""
     conf = configuration.load(sys.argv[1:] if arguments is None else arguments)
     logging_setup.setup(conf, "figlina-housekeeping")
+    process.allow_files(process.OTHER_FILES)
     ring = process.bell(conf)
     everything = services.Services.load(conf, wake=ring)
     owner = f"{conf.controller_worker.host}/{os.getpid()}/{uuid.uuid4().hex[:8]}"

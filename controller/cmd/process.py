@@ -6,6 +6,7 @@ import faulthandler
 import functools
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
@@ -17,6 +18,10 @@ from oslo_config import cfg
 from controller.jobs import wakeup
 
 LOG = logging.getLogger(__name__)
+OTHER_FILES = 200
+"""Of the files that a process may open, those that are no connections to clients or agents: database, services, logs, libraries."""
+_FILES = 65_536
+"""That a process may have open, if the hard limit lets it."""
 
 
 class Startable(Protocol):
@@ -32,6 +37,23 @@ class Startable(Protocol):
 def bell(conf: cfg.ConfigOpts) -> Callable[[], Any]:
     """A function that rings the workers."""
     return functools.partial(wakeup.ring, conf.task_flow.wakeup_directory)
+
+
+def allow_files(needed: int) -> int:
+    """Let this process have as many files open as it may, for most of those who start it let it have 1,024 at first (systemd's soft limit).
+
+    Returns how many that are; if they are fewer than it may need, the log says so.
+    """
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max(_FILES, needed)
+    limit = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    if soft == resource.RLIM_INFINITY or soft >= limit:
+        limit = wanted if soft == resource.RLIM_INFINITY else soft
+    else:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
+    if limit < needed:
+        LOG.warning("This process may open %d files, and may need %d: let it have more (LimitNOFILE= of its unit, ulimit -n)", limit, needed)
+    return limit
 
 
 def on_end(act: Callable[[], None]) -> None:

@@ -24,6 +24,7 @@ def main(
     """Read the configuration, run jobs; exit code 0 if everything under way came to a clean end, 2 if the configuration can't be used."""
     conf = configuration.load(sys.argv[1:] if arguments is None else arguments)
     logging_setup.setup(conf, "figlina-worker")
+    process.allow_files(files(conf))
     everything = services.Services.load(conf, wake=process.bell(conf))
     try:
         if catalog is None:
@@ -64,6 +65,12 @@ def options(conf: cfg.ConfigOpts) -> conductor.Options:
         shutdown_timeout=task_flow.shutdown_timeout,
         wakeup_directory=task_flow.wakeup_directory,
     )
+
+
+def files(conf: cfg.ConfigOpts) -> int:
+    """How many files a worker may have open at once: each flow speaks to both halves of a pair, and connections to agents are kept."""
+    kept: int = conf.haproxy_amphora.connection_pool_size
+    return 2 * options(conf).most + 2 * kept + process.OTHER_FILES
 
 
 def serve(worker: conductor.Conductor) -> int:
