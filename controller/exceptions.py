@@ -262,8 +262,8 @@ class CardMissing(AmphoraRefused):
 
 
 class HostFault(ControllerError):
-    """A machine of ours refused what it has to be able to do: no room on a disk, no right to a file, no descriptor left. It tells nothing of
-    whoever was to be asked.
+    """A machine of ours refused what it has to be able to do: no room on a disk, no right to a file, no descriptor left. It tells nothing
+    of whoever was to be asked.
     """
 
     code = "host"

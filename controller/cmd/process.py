@@ -52,7 +52,9 @@ def allow_files(needed: int) -> int:
     else:
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
     if limit < needed:
-        LOG.warning("This process may open %d files, and may need %d: let it have more (LimitNOFILE= of its unit, ulimit -n)", limit, needed)
+        LOG.warning(
+            "This process may open %d files, and may need %d: let it have more (LimitNOFILE= of its unit, ulimit -n)", limit, needed
+        )
     return limit
 
 

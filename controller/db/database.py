@@ -278,8 +278,8 @@ class _Limiter:
             cursor.execute(self._say(wanted))
 
     def on_rollback(self, connection: sa.Connection) -> None:
-        """PostgreSQL takes a setting back with its transaction. Of a connection that was lost nothing is known: to ask would be another error,
-        which says less than that of the loss."""
+        """PostgreSQL takes a setting back with its transaction. Of a connection that was lost nothing is known, and to ask is an error that
+        would take the place of that of the loss."""
         if not connection.invalidated:
             connection.info.pop(_KEY, None)
 

@@ -145,7 +145,9 @@ def test_a_connection_that_the_server_has_ended_is_a_loss_and_nothing_else_is(
             assert tx.connection.exec_driver_sql(which).scalar_one() != ours
             assert made.losses == 1, "it was idle, and found out by the question before its use"
         for transaction in (made.read, made.begin):
-            with pytest.raises(sa.exc.DBAPIError) as lost, transaction() as tx:
+            with contextlib.ExitStack() as stack:
+                lost = stack.enter_context(pytest.raises(sa.exc.DBAPIError))
+                tx = stack.enter_context(transaction())
                 ours = tx.connection.exec_driver_sql(which).scalar_one()
                 with other.begin() as connection:
                     connection.exec_driver_sql(end.format(ours))

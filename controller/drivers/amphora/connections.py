@@ -70,7 +70,7 @@ def is_refusal(error: BaseException) -> bool:
 
 
 def own_trouble(error: BaseException) -> str | None:
-    """What this machine lacks to open a connection, in its kernel's words; None: it lacks nothing, so the failure tells of the other side."""
+    """What this machine lacks to open a connection, in its kernel's words; None: nothing, so the failure tells of the other side."""
     lacks = next((one.errno for one in _chain(error) if isinstance(one, OSError) and one.errno in _OWN_TROUBLE), None)
     return None if lacks is None else os.strerror(lacks)
 
