@@ -773,11 +773,12 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
 def alive_script(config: pathlib.Path, pid_file: pathlib.Path) -> str:
     """The text of a shell script that succeeds while the HAProxy of a pid file runs, or none is meant to, for there is no configuration.
 
-    A zombie does not count. The pid file is not there, or empty, for a moment while HAProxy starts or reloads: then it is read again.
+    A zombie does not count. The pid file is not there, or empty, while HAProxy starts or reloads: for a moment, or for seconds where no
+    processor is free.
     """
     reads = f'read -r pid < "{pid_file}"'
-    lives = f'{{ {reads} || {{ sleep 0.7; {reads}; }}; }} && read -r _ _ state _ < "/proc/$pid/stat" && [ "$state" != Z ]'
-    return f'#!/bin/sh\n[ -e "{config}" ] || exit 0\n{lives}\n'
+    lives = 'read -r _ _ state _ < "/proc/$pid/stat" && [ "$state" != Z ]'
+    return f'#!/bin/sh\n[ -e "{config}" ] || exit 0\nfor again in 1 2 3 4 5 6; do {reads} && break; sleep 0.7; done\n{lives}\n'
 
 
 def program_path(command: str) -> str | None:

@@ -19,14 +19,16 @@ from amphora_agent import allowed, errors, keepalived_dump, program, programs, s
 from amphora_agent.protocol import rest
 
 LOG = logging.getLogger(__name__)
-START_TIMEOUT = 10.0
+START_TIMEOUT = 20.0
 STOP_TIMEOUT = 0.3
 """On SIGTERM keepalived tells its partner and lets go of the VIP at once, and then waits for a second, for which nobody has to wait."""
 ANSWER_TIMEOUT = 0.3
 """Seconds for an answer; it comes after 1.5 ms (keepalived 2.2.7)."""
 RELOAD_TIMEOUT = 2.0
-ELECTION_TIMEOUT = 5.0
-"""Seconds that a push waits at most until one half has the VIP. It takes 3.65 advertisements (RFC 5798, section 6.1): 0.75 s by default."""
+ELECTION_TIMEOUT = 15.0
+"""Seconds that a push waits at most until one half has the VIP. It takes 3.65 advertisements (RFC 5798, section 6.1), 0.75 s by default,
+and on a crowded host what keepalived needs before it takes part: after this push, the other half may be told to let go.
+"""
 _SHORTEST_GAP = 0.15
 """Seconds between two questions."""
 _ELECTION_GAP = 0.03
@@ -36,6 +38,8 @@ _SETTLES_WITHIN = 1.0
 
 _TAKES_PART = re.compile(rb"Entering \w+ STATE")
 """What it writes when it has begun to take part; from then on it expects signals (2.2.7, 2.3.3)."""
+# The script says at once that HAProxy is gone. That it took long says only that no processor was free for it: keepalived would take it for
+# failed after its time-out, and give the VIP away, also where nobody takes it.
 _PREAMBLE = """\
 global_defs {{
     router_id {router_id}
@@ -45,7 +49,7 @@ global_defs {{
 vrrp_script haproxy_alive {{
     script "{script}"
     interval 1
-    timeout 1
+    timeout 10
     fall 1
     rise 2
 }}

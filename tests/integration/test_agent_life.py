@@ -512,6 +512,25 @@ def test_a_stopped_haproxy_makes_keepalived_give_the_vip_away(amphora: Amphora) 
     eventually(lambda: f"{VIP}/32" not in amphora.tenant("ip", "address", "show", "dev", "eth1"))
 
 
+def test_an_amphora_with_too_much_to_do_keeps_the_vip(amphora: Amphora) -> None:
+    """What tells keepalived that HAProxy runs is a script, and takes seconds where no processor is free for it."""
+    nic = dataclasses.replace(amphora.wanted(1, None).interfaces[0], vips=())
+    amphora.apply(1, config(f"m1 {amphora.web(9001)} weight 1"), keepalived_config=PAIR, interfaces=(nic,))
+    eventually(lambda: f"{VIP}/32" in amphora.tenant("ip", "address", "show", "dev", "eth1"))
+    run = pathlib.Path(f"/proc/{amphora.agent_pid()}/root/run/figlina")
+    script, log = run / "haproxy-alive", run / "keepalived.log"
+    (run / "fast").write_text(script.read_text())
+    slow = run / "slow"
+    slow.write_text("#!/bin/sh\nsleep 2\n/bin/sh /run/figlina/fast && echo >> /run/figlina/ran\n")
+    slow.chmod(0o700)
+    written = len(log.read_text())
+    slow.replace(script)
+    ran = run / "ran"
+    eventually(lambda: (ran.exists() and len(ran.read_text()) > 1) or "FAULT" in log.read_text()[written:])
+    assert "FAULT" not in log.read_text()[written:]
+    assert f"{VIP}/32" in amphora.tenant("ip", "address", "show", "dev", "eth1")
+
+
 def heartbeat_request(amphora: Amphora, key: bytes | None = None):  # type: ignore[no-untyped-def]
     """A function that asks for a full report, by the way that the last datagram came."""
 

@@ -55,7 +55,7 @@ def test_one_that_is_about_to_write_its_pid_is_alive(tmp_path: pathlib.Path, the
     (tmp_path / "cfg").touch()
     if there:
         (tmp_path / "pid").touch()
-    timer = threading.Timer(0.2, lambda: (tmp_path / "pid").write_text(f"{os.getpid()}\n"))
+    timer = threading.Timer(1.0, lambda: (tmp_path / "pid").write_text(f"{os.getpid()}\n"))
     timer.start()
     assert _succeeds(tmp_path)
     timer.join()
