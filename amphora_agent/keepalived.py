@@ -24,7 +24,6 @@ STOP_TIMEOUT = 0.3
 """On SIGTERM keepalived tells its partner and lets go of the VIP at once, and then waits for a second, for which nobody has to wait."""
 ANSWER_TIMEOUT = 0.3
 """Seconds for an answer; it comes after 1.5 ms (keepalived 2.2.7)."""
-RELOAD_TIMEOUT = 2.0
 ELECTION_TIMEOUT = 15.0
 """Seconds that a push waits at most until one half has the VIP. It takes 3.65 advertisements (RFC 5798, section 6.1), 0.75 s by default,
 and on a crowded host what keepalived needs before it takes part: after this push, the other half may be told to let go.
@@ -362,14 +361,18 @@ class Keepalived(program.Program):
         return True
 
     def _answers(self, pid: int) -> bool:
-        """Whether it answers after a signal, if it can be asked."""
+        """Whether it answers after a signal, if it can be asked. One that waits for a processor is asked again: to start it anew for that
+        would take the VIP away.
+        """
         if not self._dump.is_possible(pid) or time.monotonic() - self._started_at < _SETTLES_WITHIN:
             return True
-        until = time.monotonic() + RELOAD_TIMEOUT
-        while time.monotonic() < until:
+        pulse = programs.Pulse()
+        while True:
+            asked_at = time.monotonic()
             if self._dump.ask(pid, ANSWER_TIMEOUT) is not None:
                 return True
-        return False
+            if pulse.missed(asked_at, system.is_busy([pid, *system.children(pid)])):
+                return False
 
     def _note_child(self, parent: int) -> None:
         """Notice that the parent has started another child, because the former one died."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import pathlib
 import time
 from collections.abc import Iterator
@@ -203,6 +204,15 @@ def test_a_dump_tells_the_state_and_what_was_heard(tmp_path: pathlib.Path, dump:
     for broken in ('[{"data": {"state": "up"}}]', '[{"data": 3}]', "[]", "3"):
         (tmp_path / "keepalived" / "keepalived.json").write_text(broken)
         assert asked._read() == keepalived_dump.Vrrp(keepalived_dump.UNKNOWN)
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_a_keepalived_that_waits_for_a_processor_has_not_hung_over_its_new_text(tmp_path: pathlib.Path, busy: bool) -> None:
+    half = keepalived.Keepalived(tmp_path, tmp_path, "keepalived", "", "1", programs.Record(tmp_path / "programs.json"), "")
+    half._dump = mock.Mock(is_possible=lambda pid: True)
+    half._dump.ask.side_effect = [*[None] * 8, keepalived_dump.Vrrp(keepalived_dump.MASTER)]
+    with mock.patch.object(system, "is_busy", return_value=busy), mock.patch.object(programs, "HUNG_AFTER", 0.0):
+        assert half._answers(os.getpid()) is busy
 
 
 @pytest.mark.parametrize(
