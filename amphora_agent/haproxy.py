@@ -40,8 +40,11 @@ from amphora_agent.protocol import boot, rest
 LOG = logging.getLogger(__name__)
 _FAILED, _RELOADING = b"Loading failure", b"Reloading HAProxy"  # what a master says of a reload
 START_TIMEOUT = 10.0
+"""Seconds that a new worker may take to serve beside an old one; as long as the first one if it works on a processor or waits for one."""
 FIRST_START_TIMEOUT = 30.0
 """Where nothing serves, waiting costs nobody anything: an emulated processor of a crowded host was seen to need more than ten seconds."""
+_STILL_AT_IT = 2.0
+"""Seconds for which a program that was busy a moment ago counts as busy."""
 STOP_TIMEOUT = 2.0
 _PAUSES = 10
 """So many times as long as the counters of a worker took to read they are left alone while its successor starts."""
@@ -207,6 +210,9 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         preamble = self._preamble(config, wanted.peer_name)
         if not haproxy_config.differ_plainly(running, config) or not self._is_run(running, preamble):
             self._ask(config, preamble)
+
+    def _runs_what_is_written(self) -> bool:
+        return self._is_run(self.config or "", _split_mark(system.read_file(self._global))[1])
 
     def _is_run(self, config: str, preamble: str) -> bool:
         """Whether a worker says that it runs this."""
@@ -446,7 +452,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         if kept[0] is None or kept[1] is None:
             self.stop()
             self._ask(config, preamble)  # it was not asked before: what is wrong is said best in its answer
-        elif not self._reload():
+        elif not self._reload() and not self._runs_what_is_written():  # who serves it is not ended because another one takes its time
             self._start_afresh()
         if program_path(self._command) is None:  # then the words are those of the program that was to start it
             raise errors.ProgramFailed("HAProxy", "can't be run: it is not installed")
@@ -545,8 +551,8 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
                 outcome.append(False)
             return bool(outcome)
 
-        deadline = time.monotonic() + START_TIMEOUT
-        while not outcome and time.monotonic() < deadline:
+        is_in_time = self._patience(master)
+        while not outcome and is_in_time():
             # A master of HAProxy 2.6 that was started a moment ago may note the signal and go to sleep on it: another one wakes it up.
             if self._said(_RELOADING) == begun:
                 system.send_signal(master, signal.SIGUSR2)  # it executes itself anew: for a moment it has no command line and no pid file
@@ -555,6 +561,19 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
             return False
         self._begun(start)
         return True
+
+    def _patience(self, master: int) -> Callable[[], bool]:
+        """From now on: whether a new worker of this master may still come to serve."""
+        began = busy_at = time.monotonic()
+
+        def is_in_time() -> bool:
+            nonlocal busy_at
+            now = time.monotonic()
+            if system.is_busy([master, *system.children(master)]):
+                busy_at = now
+            return now - began < (FIRST_START_TIMEOUT if now - busy_at < _STILL_AT_IT else START_TIMEOUT)
+
+        return is_in_time
 
     def _begun(self, start: haproxy_states.Start) -> None:
         """A new worker serves."""
@@ -591,7 +610,9 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
             if not self._start("-x", str(self._pid_file.with_name("haproxy.sock")), "-sf", *map(str, workers)):
                 return False
             process = self._process
-            system.wait_until(lambda: (process is not None and process.poll() is not None) or taken_over(), START_TIMEOUT)
+            assert process is not None
+            is_in_time = self._patience(process.pid)
+            system.wait_until(lambda: process.poll() is not None or taken_over() or not is_in_time(), FIRST_START_TIMEOUT)
             is_taken_over = taken_over()
             self._bring(tables)
             if is_taken_over:

@@ -19,7 +19,7 @@ RUNS, SILENT, DOWN = "runs", "silent", "down"
 DIED, HUNG = "died", "hung"
 HUNG_AFTER = 2.0
 """Seconds for which a program has owed an answer when it is taken for hung. Most answers take a millisecond."""
-BUSY_AFTER = 10.0
+BUSY_AFTER = 30.0
 """The same while it has work on a processor or waits for one: it may answer yet."""
 _QUESTIONS = 3
 
