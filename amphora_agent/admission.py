@@ -1,4 +1,5 @@
-"""What may reach an amphora by a NIC that no security group guards: a part of the host's network card (SR-IOV).
+"""What may reach an amphora by a NIC that no security group guards: a part of the host's network card (SR-IOV), or a port without port
+security.
 
 One nftables table in the tenants' namespace, which is replaced as a whole. It looks at packets before anything translates their
 addresses, so it holds for whoever serves them. Beside what is admitted passes what was asked for from here (replies of members), and

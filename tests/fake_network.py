@@ -77,6 +77,12 @@ class FakeNetwork(fake.FakeNetwork):
             self._cloud.free(set(plug.port.fixed_ips) - set(kept))
             plug.port = dataclasses.replace(plug.port, fixed_ips=kept)
 
+    def secure_port(self, port_id: str, secured: bool) -> None:
+        """Switch its port security on or off, whoever needs it."""
+        with self._cloud.lock:
+            plug = self._cloud.plug(port_id)
+            plug.port = dataclasses.replace(plug.port, port_security_enabled=secured)
+
     def groups_of(self, port_id: str) -> list[str]:
         """The security groups of a port."""
         return sorted(self._cloud.plug(port_id).groups)

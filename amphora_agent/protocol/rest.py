@@ -152,8 +152,8 @@ class Interface:
     """A NIC, found by its MAC, to be moved to the tenant namespace and given `addresses` (CIDR notation).
 
     `vips` are further addresses (CIDR notation) that the agent sets and announces itself (SINGLE); in a pair keepalived does. What a NIC
-    `admits` is enforced in the amphora, where no security group guards it (SR-IOV); None: whatever comes. Older agents, which would not
-    enforce it, refuse such a state, for its hash does not fit what they read; where it is None they are sent what they know.
+    `admits` is enforced in the amphora, where no security group guards it (SR-IOV, no port security); None: whatever comes. Older agents,
+    which would not enforce it, refuse such a state, as its hash does not fit what they read; where it is None they are sent what they know.
     """
 
     mac: str

@@ -240,7 +240,8 @@ def amphora(row: Row) -> amphora_model.Amphora:
 
 def _member_port(document: Mapping[str, Any]) -> amphora_model.MemberPort:
     fixed_ips = tuple(network.FixedIp(**one) for one in document["fixed_ips"])
-    return amphora_model.MemberPort(document["network_id"], document["mac_address"], fixed_ips, document.get("vnic_type", network.NORMAL))
+    made_as = (document.get("vnic_type", network.NORMAL), document.get("is_secured", True))
+    return amphora_model.MemberPort(document["network_id"], document["mac_address"], fixed_ips, *made_as)
 
 
 _FAULT = tuple(field.name for field in dataclasses.fields(model.Fault))

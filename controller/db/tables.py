@@ -240,6 +240,7 @@ amphorae = sa.Table(
     *_maybe(sa.String(36), "management_port_id vrrp_port_id ha_port_id image_id"),
     sa.Column("additional_vrrp_ips", sa.JSON(none_as_null=True)),  # on the subnets of additional VIPs; null: it was made without any
     sa.Column("vrrp_mac", sa.String(17)),
+    sa.Column("guards_itself", sa.Boolean),  # what may reach the VIP, for want of port security; null: nobody has looked at its port
     *_maybe(sa.Integer, "vrrp_id vrrp_priority"),
     sa.Column("cert_expiration", UtcDateTime),
     columns.column(amphora.SCHEMA.fields["cert_busy"]),

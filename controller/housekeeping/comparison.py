@@ -20,7 +20,7 @@ from controller.jobs import owed
 from controller.model import access
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
-from controller.model.network import AccessRule, Facts, Port, VipRequest, WantedAddress
+from controller.model.network import NORMAL, AccessRule, Facts, Port, VipRequest, WantedAddress
 from controller.model.status import AT_REST, ProvisioningStatus, Topology
 from controller.tasks import facts, networks
 
@@ -243,7 +243,7 @@ class Comparison:
         elif lost_ones := [one.ip_address for one in vip.addresses if one.ip_address not in _addresses(port)]:
             has = ", ".join(_addresses(port)) or "none"
             yield Difference(f"the VIP port {vip.port_id} lost the address {', '.join(lost_ones)} (it has {has})", vip_has_moved=True)
-        lost = [(amphora, words) for amphora in owed.serving(snapshot) if (words := self._lost_of(amphora, vip, sight)) is not None]
+        lost = [(amphora, words) for amphora in owed.serving(snapshot) if (words := self._lost_of(amphora, snapshot, sight)) is not None]
         for amphora, words in lost:
             yield Difference(f"the {amphora.role} lost {words}", amphora)
         if not _is_in_error(snapshot):
@@ -264,6 +264,7 @@ class Comparison:
         wanted = networks.of_members(snapshot, self.known)
         for amphora in owed.serving(snapshot):
             if amphora.id not in broken:
+                yield from _unguarded(amphora, network)
                 yield from self._towards_members(amphora, wanted, network)
         has = network.vip_access(snapshot.load_balancer.id)
         rules = frozenset(map(_in_one_spelling, access.rules(snapshot, self.peer_port)))
@@ -297,7 +298,8 @@ class Comparison:
             self._groups = frozenset(self.compute.list_server_groups()) if self.compute.keeps_apart() else frozenset()
         return self._groups if self.compute.keeps_apart() else frozenset({load_balancer_id})
 
-    def _lost_of(self, amphora: amphora_model.Amphora, vip: model.Vip, sight: Sight) -> str | None:
+    def _lost_of(self, amphora: amphora_model.Amphora, snapshot: model.Snapshot, sight: Sight) -> str | None:
+        vip = snapshot.load_balancer.vip
         if (words := self._lost_machine(amphora, sight)) is not None:
             return words
         own = (amphora.vrrp_ip, *(one.ip_address for one in amphora.additional_vrrp_ips))
@@ -315,6 +317,8 @@ class Comparison:
                 return f"the address {', '.join(lost)} of its {word} port {port_id}"
             if _is_unplugged(port, amphora):
                 return f"its {word} port {port_id}, which is not in its machine any more"
+            if word == "VRRP" and _is_held_by_nobody(amphora, port, snapshot):
+                return f"the port security of its {word} port {port_id}, or never had it: an older worker builds amphorae without guards"
         return None
 
     def _lost_machine(self, amphora: amphora_model.Amphora, sight: Sight) -> str | None:
@@ -409,6 +413,21 @@ def _port(port_id: str, sight: Sight) -> Port | None:
         return sight.network.get_port(port_id)
     except exceptions.NotFound:
         return None
+
+
+def _is_held_by_nobody(amphora: amphora_model.Amphora, vrrp_port: Port, snapshot: model.Snapshot) -> bool:
+    """Whether listeners have lists of clients, and neither groups nor, as far as anybody knows, the amphora itself hold them."""
+    is_guarded = vrrp_port.port_security_enabled or amphora.guards_itself is not None or vrrp_port.vnic_type != NORMAL
+    return access.is_listed(snapshot) and not is_guarded
+
+
+def _unguarded(amphora: amphora_model.Amphora, network: interface.NetworkDriver) -> Iterator[Difference]:
+    """That security groups held on its VRRP port, and do so no more."""
+    if amphora.guards_itself is False and amphora.vrrp_port_id is not None:
+        with contextlib.suppress(exceptions.NotFound):
+            if not network.get_port(amphora.vrrp_port_id).port_security_enabled:
+                sentence = f"the VRRP port {amphora.vrrp_port_id} of the {amphora.role} has no port security any more"
+                yield Difference(sentence, what_next="the amphora itself admits what may reach the VIP from now on")
 
 
 def _addresses(port: Port) -> list[str]:

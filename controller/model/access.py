@@ -24,6 +24,11 @@ def rules(snapshot: model.Snapshot, peer_port: int) -> tuple[AccessRule, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def is_listed(snapshot: model.Snapshot) -> bool:
+    """Whether somebody has to keep clients away by a list that a listener has."""
+    return any(one.allowed_cidrs and one.provisioning_status is not status.ProvisioningStatus.PENDING_DELETE for one in snapshot.listeners)
+
+
 def _of_pair(snapshot: model.Snapshot, peer_port: int) -> list[AccessRule]:
     """What the halves tell each other, from nobody else: a stranger's VRRP packet could make both let go of the VIP."""
     halves = [

@@ -18,6 +18,7 @@ class MemberPort:
     mac_address: str
     fixed_ips: tuple[FixedIp, ...]
     vnic_type: str = NORMAL
+    is_secured: bool = True  # with port security, as it was when it was plugged
 
     def covers(self, subnet_ids: Iterable[str]) -> bool:
         """Whether it has an address on each of these subnets."""
@@ -34,7 +35,11 @@ RELEASING = MemberPort(network_id="", mac_address="", fixed_ips=())
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Amphora:
-    """`management_address` is the API's `lb_network_ip`: where the agent is reached and from where heartbeats come."""
+    """`management_address` is the API's `lb_network_ip`: where the agent is reached and from where heartbeats come.
+
+    `guards_itself`: its VRRP port had no port security when somebody looked, so no group holds there, and the amphora admits by itself what
+    may reach the VIP, for as long as it lives; None: nobody has looked.
+    """
 
     id: str
     load_balancer_id: str | None
@@ -47,6 +52,7 @@ class Amphora:
     additional_vrrp_ips: tuple[FixedIp, ...] = ()  # of the VRRP port, on the subnets of additional VIPs, in their order
     vrrp_port_id: str | None = None
     vrrp_mac: str | None = None  # by it the agent finds the interface of the VRRP port
+    guards_itself: bool | None = None
     ha_ip: str | None = None
     ha_port_id: str | None = None
     vrrp_interface: str | None = None

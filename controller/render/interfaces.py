@@ -57,7 +57,7 @@ def interfaces(snapshot: model.Snapshot, amphora: Amphora, networks: Networks, p
     :raises UnsafeValue: an address, a MAC or a subnet is none.
     """
     members = enumerate(networks.members, start=2)
-    vip = dataclasses.replace(_vip_interface(snapshot, amphora, networks.vips), admits=_admitted(snapshot, peer_port))
+    vip = dataclasses.replace(_vip_interface(snapshot, amphora, networks.vips), admits=_admitted(snapshot, amphora, peer_port))
     return (vip, *(_member_interface(f"eth{number}", nic) for number, nic in members))
 
 
@@ -106,9 +106,9 @@ def _vip_routes(vips: Sequence[FixedIp], subnets: Sequence[VipSubnet]) -> tuple[
     return (*routes.values(), *(from_vips if len(subnets) > 1 else ()))
 
 
-def _admitted(snapshot: model.Snapshot, peer_port: int) -> tuple[rest.Admission, ...] | None:
-    """What a VIP's NIC admits that is a part of the host's card: no security group guards it."""
-    if snapshot.load_balancer.vip.vnic_type == NORMAL:
+def _admitted(snapshot: model.Snapshot, amphora: Amphora, peer_port: int) -> tuple[rest.Admission, ...] | None:
+    """What a VIP's NIC admits that no security group guards: it is a part of the host's card, or its port has no port security."""
+    if snapshot.load_balancer.vip.vnic_type == NORMAL and not amphora.guards_itself:
         return None
     wanted = {
         rest.Admission(one.protocol, one.port, None if one.cidr is None else str(safe.network("range that may reach the VIP", one.cidr)))

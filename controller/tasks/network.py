@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from controller import exceptions, jobs
 from controller.jobs import owed
@@ -49,6 +49,7 @@ class PlugPorts(base.Step):
                 vrrp_ip=vrrp.address_on(vip.subnet_id).ip_address,
                 additional_vrrp_ips=[dataclasses.asdict(vrrp.address_on(one.subnet_id)) for one in vip.addresses[1:]],
                 vrrp_mac=vrrp.mac_address,
+                guards_itself=not vrrp.port_security_enabled,
                 vrrp_interface=_VIP_INTERFACE,
                 vrrp_id=VRRP_ROUTER_ID if paired else None,
                 vrrp_priority=VRRP_PRIORITY[amphora.role] if amphora.role else None,
@@ -60,7 +61,8 @@ class PlugPorts(base.Step):
 class OpenListenerPorts(base.Step):
     """Put the security groups and the QoS policy that the tenant wishes for on the VIP, and let the load balancer's own group admit its
     listeners' traffic. With `only_if_changed`, the network service is not asked if nothing that it is told has changed since the last
-    generation; nor is it after a step of this flow has told it (`OpenWhileBooting`).
+    generation; nor is it after a step of this flow has told it (`OpenWhileBooting`). Of amphorae that an older release made, it is asked
+    whether groups hold on their ports, once there is a list to be held.
     """
 
     default_provides = "generation"
@@ -71,6 +73,9 @@ class OpenListenerPorts(base.Step):
         snapshot = self.snapshots.get(load_balancer_id)
         told = max(opened_generation, snapshot.load_balancer.applied_generation if self.only_if_changed else 0)
         _open(self.services, snapshot, lease, told)
+        if access.is_listed(snapshot):
+            unknown = [one for one in snapshot.amphorae if one.status in status.SERVING and one.guards_itself is None]
+            look_at_guards(self.services, self.snapshots, unknown, lease)
         return snapshot.generation
 
 
@@ -163,7 +168,8 @@ class PlugMemberNetworks(base.Step):
                 if not (self.only_if_changed and network_id in known and known[network_id].covers(subnet_ids)):
                     before = known[network_id].fixed_ips if network_id in known else ()
                     theirs = {*subnet_ids, *(fixed.subnet_id for fixed in before)}  # others are addresses that configure themselves
-                    plugged[network_id] = networks.noted(self._plugged(amphora, network_id, subnet_ids, snapshot, lease)).on(theirs)
+                    made = networks.noted(self._plugged(amphora, network_id, subnet_ids, snapshot, lease)).on(theirs)
+                    plugged[network_id] = _as_first_plugged(made, known.get(network_id))
             if plugged != known or amphora.member_ports is None:
                 note_member_ports(self.services, self.snapshots, amphora, tuple(plugged.values()), lease)
         return list(subnets)
@@ -190,6 +196,13 @@ class PlugMemberNetworks(base.Step):
             port = self.services.network.ensure_member_port(amphora.id, network_id, subnet_ids, order=order, vnic_type=vnic_type, plug=plug)
             self.services.compute.attach_port(amphora.compute_id, port)
         return port
+
+
+def _as_first_plugged(port: amphora_model.MemberPort, known: amphora_model.MemberPort | None) -> amphora_model.MemberPort:
+    """An amphora guards a NIC from its beginning or never: what comes in answer to what it never saw go out would be dropped."""
+    if known is None or known.mac_address != port.mac_address:
+        return port
+    return dataclasses.replace(port, is_secured=known.is_secured)
 
 
 class ReleaseMemberNetworks(base.Step):
@@ -242,18 +255,22 @@ def _release(services: Services, compute_id: str | None, port: Port, subnet_ids:
 
 
 class MendOutside(base.Step):
-    """Write again what no other step looks at: the ports that bear the VIP or lead to members, and the group of a pair's machines."""
+    """Write again what no other step looks at: the ports that bear the VIP or lead to members, and the group of a pair's machines. An
+    amphora whose port is found to have no port security any more guards itself from then on.
+    """
 
     snapshots: passes.Snapshots
 
     def execute(self, load_balancer_id: str, lease: jobs.Lease) -> None:
-        load_balancer = self.snapshots.get(load_balancer_id).load_balancer
+        snapshot = self.snapshots.get(load_balancer_id)
+        load_balancer = snapshot.load_balancer
         told = Facts.load(load_balancer.network_facts)
         self.services.networks.expire([*told.networks, *told.subnets])  # this may be because they changed
         with self.services.fence.writing(lease) as order:
             self.services.network.mend_ports(load_balancer_id, load_balancer.vip, order=order)
             if load_balancer.topology is status.Topology.ACTIVE_STANDBY and self.services.compute.keeps_apart():
                 self.services.compute.ensure_server_group(load_balancer_id)
+        look_at_guards(self.services, self.snapshots, [one for one in owed.serving(snapshot) if one.guards_itself is False], lease)
 
 
 class DeleteVip(base.Step):
@@ -264,6 +281,23 @@ class DeleteVip(base.Step):
             vip = tx.snapshots.outline(load_balancer_id).load_balancer.vip
         with self.services.fence.writing(lease) as order:
             self.services.network.deallocate_vip(load_balancer_id, vip, order=order)
+
+
+def look_at_guards(services: Services, snapshots: passes.Snapshots, amphorae: Iterable[amphora_model.Amphora], lease: jobs.Lease) -> None:
+    """Write down which of these have to guard themselves, for the steps of this run, too. A port that is gone tells nothing.
+
+    :raises StaleLease: another worker took the load balancer over; :raises Transient: the network service does not answer.
+    """
+    for amphora in amphorae:
+        if amphora.vrrp_port_id is None:
+            continue
+        with contextlib.suppress(exceptions.NotFound):
+            guards_itself = not services.network.get_port(amphora.vrrp_port_id).port_security_enabled
+            if guards_itself != amphora.guards_itself:
+                with services.db.begin(lease) as tx:
+                    tx.amphorae.update(amphora.id, guards_itself=guards_itself)
+                if isinstance(snapshots, passes.Pass):
+                    snapshots.note(dataclasses.replace(amphora, guards_itself=guards_itself))
 
 
 def _facts(services: Services, snapshot: model.Snapshot, *, anew: bool) -> facts.RunFacts:

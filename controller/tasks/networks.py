@@ -146,7 +146,7 @@ def _is_going(snapshot: model.Snapshot, member: model.Member, pushed: int | None
 
 def noted(port: Port) -> amphora_model.MemberPort:
     """What of a port is written down."""
-    return amphora_model.MemberPort(port.network_id, port.mac_address, port.fixed_ips, port.vnic_type)
+    return amphora_model.MemberPort(port.network_id, port.mac_address, port.fixed_ips, port.vnic_type, port.port_security_enabled)
 
 
 def _nic(port: amphora_model.MemberPort, subnet_ids: Collection[str], known: facts.Known) -> render.MemberNetwork:
@@ -156,7 +156,7 @@ def _nic(port: amphora_model.MemberPort, subnet_ids: Collection[str], known: fac
     return render.MemberNetwork(
         mac=port.mac_address,
         mtu=known.network(port.network_id).mtu,
-        is_guarded=port.vnic_type == NORMAL,
+        is_guarded=port.vnic_type == NORMAL and port.is_secured,
         addresses=tuple(f"{fixed.ip_address}/{prefix}" for fixed, prefix in zip(port.fixed_ips, prefixes, strict=True)),
         host_routes=tuple(route for subnet in subnets for route in subnet.host_routes),
     )

@@ -37,8 +37,8 @@ class Cloud(abc.ABC):
     """Seconds after which what was asked for can be seen."""
 
     @abc.abstractmethod
-    def create_network(self, mtu: int = 1500) -> str:
-        """A network of the tenant's; its id."""
+    def create_network(self, mtu: int = 1500, *, secured: bool = True) -> str:
+        """A network of the tenant's, `secured`: whose new ports have port security; its id."""
 
     @abc.abstractmethod
     def create_subnet(self, network_id: str, cidr: str) -> str:

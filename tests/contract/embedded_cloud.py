@@ -52,8 +52,9 @@ class EmbeddedCloud(cloud.Cloud):
         agent.chmod(agent.stat().st_mode | stat.S_IXUSR)
         return namespace.NamespaceCompute(state_path=folder, namespace_prefix=prefix, agent_command=[str(agent)])
 
-    def create_network(self, mtu: int = 1500) -> str:
+    def create_network(self, mtu: int = 1500, *, secured: bool = True) -> str:
         values = {"name": "tenant", "project_id": self.project_id, "shared": True, "router:external": False, "mtu": mtu}
+        values["port_security_enabled"] = secured
         return str(self.network.tenants.create(networking.NETWORK, values)["id"])
 
     def create_subnet(self, network_id: str, cidr: str) -> str:

@@ -24,9 +24,9 @@ class FakeCloud(cloud.Cloud):
         self.network: network.FakeNetwork = network.FakeNetwork(self._name)
         self.create_qos_policy()  # so that the service knows policies
 
-    def create_network(self, mtu: int = 1500) -> str:
+    def create_network(self, mtu: int = 1500, *, secured: bool = True) -> str:
         made = self.network.create_network(f"n-{uuid.uuid4()}")
-        self.network.change_network(made, mtu=mtu, project_id=self.project_id)
+        self.network.change_network(made, mtu=mtu, project_id=self.project_id, port_security_enabled=secured)
         return made
 
     def create_subnet(self, network_id: str, cidr: str) -> str:

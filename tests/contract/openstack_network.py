@@ -48,8 +48,9 @@ class NetworkHalf(cloud.Cloud):
         self._made_policies: list[str] = []
         self._names: dict[str, str] = {}
 
-    def create_network(self, mtu: int = 1500) -> str:
-        made = str(ask(self.tenant, "POST", "/networks", {"network": {"name": "figlina-contract"}})["network"]["id"])
+    def create_network(self, mtu: int = 1500, *, secured: bool = True) -> str:
+        wanted: dict[str, object] = {"name": "figlina-contract"} | ({} if secured else {"port_security_enabled": False})
+        made = str(ask(self.tenant, "POST", "/networks", {"network": wanted})["network"]["id"])
         self._made_networks.append(made)
         if mtu != 1500:
             ask(self.admin, "PUT", f"/networks/{made}", {"network": {"mtu": mtu}})

@@ -241,6 +241,21 @@ def test_the_port_of_a_direct_vip_is_a_part_of_a_card_without_groups(cloud: Clou
     assert cloud.network.ensure_vrrp_port(new_id(), load_balancer_id, vip).vnic_type == "normal"
 
 
+def test_ports_of_an_amphora_say_whether_groups_guard_them(cloud: Cloud, private: Network) -> None:
+    """A VRRP port is as the VIP's port, so it follows whoever made that; one towards members is as its network says."""
+    open_one = cloud.create_network(secured=False)
+    subnet_id = cloud.create_subnet(open_one, "198.18.11.0/28")
+    for request, secured in ((on(private), True), (VipRequest(network_id=open_one, subnet_id=subnet_id), False)):
+        load_balancer_id, amphora_id = new_id(), new_id()
+        vip = cloud.network.allocate_vip(load_balancer_id, cloud.project_id, request)
+        ports = [cloud.network.get_port(vip.port_id), cloud.network.ensure_vrrp_port(amphora_id, load_balancer_id, vip)]
+        ports.append(cloud.network.ensure_member_port(amphora_id, vip.network_id, [vip.subnet_id]))
+        assert [one.port_security_enabled for one in ports] == [secured] * 3
+        assert cloud.network.get_port(ports[1].id).port_security_enabled is secured
+        direct = cloud.network.ensure_vrrp_port(new_id(), load_balancer_id, dataclasses.replace(vip, vnic_type="direct"))
+        assert not direct.port_security_enabled
+
+
 def test_a_member_port_has_one_address_per_subnet_those_that_came_later_too(cloud: Cloud, private: Network) -> None:
     amphora_id = new_id()
     port = cloud.network.ensure_member_port(amphora_id, private.id, private.subnet_ids)

@@ -15,6 +15,7 @@ from tests.contract.openstack_network import ask
 from tests.functional import flow_site
 from tests.functional.test_cloud_flows import CloudSite
 from tests.functional.test_comparison import compares, posted
+from tests.functional.test_guards import are_held, guards
 from tests.functional.test_member_networks import accept, work
 
 Breaks = Callable[[CloudSite, str], str]
@@ -182,6 +183,27 @@ def test_a_vip_port_that_its_tenant_lets_be_reached_by_all_is_reached_still(site
     _put(site, site.snapshot(load_balancer_id).load_balancer.vip.port_id, security_groups=[], port_security_enabled=False)
     assert housekeep(site) == 0
     assert books(site, load_balancer_id) == before
+
+
+@pytest.mark.parametrize("topology", list(Topology))
+def test_a_vrrp_port_that_loses_its_port_security_is_guarded_in_its_amphora(site: CloudSite, topology: Topology) -> None:
+    """No group holds on it any more. A VIP port that has it or not is nobody's guard: no machine ever has it."""
+    load_balancer_id = built(site, topology)
+    ports = [str(one.vrrp_port_id) for one in site.snapshot(load_balancer_id).amphorae]
+    assert guards(site, load_balancer_id) == [None] * len(ports)
+    for port_id in ports:
+        _put(site, port_id, security_groups=[], allowed_address_pairs=[], port_security_enabled=False)
+    assert housekeep(site) == 1
+    assert are_held(site, load_balancer_id)
+    with site.db.read() as tx:
+        told = [row["message"] for row in tx.faults.events(load_balancer_id) if row["code"] == "lost_outside"]
+    assert sorted(words.split()[3] for words in told) == sorted(ports)
+    assert housekeep(site) == 0, "once is enough"
+    for port_id in ports:
+        _put(site, port_id, port_security_enabled=True)
+    assert housekeep(site) == 1, "its groups, and that it may bear the VIP"
+    assert are_held(site, load_balancer_id), "groups hold as well"
+    assert housekeep(site) == 0
 
 
 @pytest.mark.parametrize("kind", ["management", "vrrp"])

@@ -323,7 +323,10 @@ class FakeNetwork(interface.NetworkDriver):
             if plug.load_balancer_id is None:
                 plug.load_balancer_id = load_balancer_id
                 plug.groups = cloud.groups_of_vips(load_balancer_id) if vip.vnic_type == NORMAL else frozenset()
-                plug.port = dataclasses.replace(plug.port, qos_policy_id=cloud.qos_policy(vip.qos_policy_id), vnic_type=vip.vnic_type)
+                of_vip = cloud.plugs.get(vip.port_id)
+                secured = vip.vnic_type == NORMAL and (of_vip is None or of_vip.port.port_security_enabled)
+                policy = cloud.qos_policy(vip.qos_policy_id)
+                plug.port = dataclasses.replace(plug.port, qos_policy_id=policy, vnic_type=vip.vnic_type, port_security_enabled=secured)
             return plug.port
 
     def ensure_member_port(
@@ -346,7 +349,8 @@ class FakeNetwork(interface.NetworkDriver):
         for plug in self._cloud.of_amphora(amphora_id, kind):
             if plug.port.network_id == network_id:
                 return plug
-        of_device = {"device_id": amphora_id, "device_owner": vips.DEVICE_OWNER, "vnic_type": vnic_type}
+        of_device: dict[str, Any] = {"device_id": amphora_id, "device_owner": vips.DEVICE_OWNER, "vnic_type": vnic_type}
+        of_device |= {} if vnic_type == NORMAL else {"port_security_enabled": False}
         return self._cloud.add_port(f"octavia-lb-{kind}-{amphora_id}", network_id, [(one, None) for one in subnet_ids], kind, **of_device)
 
     def member_ports(self, amphora_id: str) -> Sequence[Port]:

@@ -121,6 +121,8 @@ class NetworkDriver(abc.ABC):
     def ensure_vrrp_port(self, amphora_id: str, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> Port:
         """The port `octavia-lb-vrrp-<amphora id>`: an own address on each subnet of the VIP, whose addresses are allowed on it.
 
+        It has port security if the VIP port has and the network lets it, and never for a `direct` VIP; the port that is returned says so.
+
         :raises QuotaExceeded: the project may not have another port.
         """
 

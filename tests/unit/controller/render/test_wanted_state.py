@@ -219,17 +219,26 @@ def test_networks_of_members_get_nics_after_the_vips() -> None:
     assert [(one.destination, one.gateway) for one in nics[1].routes] == [("10.1.0.0/16", "10.0.0.1")]
 
 
+@pytest.mark.parametrize("is_direct", [False, True], ids=["no port security", "a part of a card"])
 @pytest.mark.parametrize("topology", list(Topology))
-def test_a_vip_on_a_part_of_a_card_is_guarded_in_the_amphora(topology: Topology) -> None:
-    snapshot = builders.a_serving_snapshot(topology=topology, listeners=2)
-    plain = tools.wanted(snapshot)
-    assert {one.admits for one in plain.interfaces} == {None}
+def test_a_vip_that_no_group_guards_is_guarded_in_the_amphora(topology: Topology, is_direct: bool) -> None:
+    snapshot = builders.a_serving_snapshot(topology=topology, listeners=3)
+    known = dataclasses.replace(snapshot, amphorae=tuple(dataclasses.replace(one, guards_itself=False) for one in snapshot.amphorae))
+    assert {one.admits for some in (snapshot, known) for one in tools.wanted(some).interfaces} == {None}
+    assert tools.wanted(known).hash == tools.wanted(snapshot).hash, "amphorae of before are told what they ever were"
+    first, second, third = snapshot.listeners
+    listeners = (
+        dataclasses.replace(first, allowed_cidrs=("203.0.113.9/24", "2001:DB8::1/64")),
+        dataclasses.replace(second, protocol="UDP", default_pool_id=None, allowed_cidrs=("198.51.100.7/32",)),
+        third,
+    )
     owner = snapshot.load_balancer
-    listeners = (dataclasses.replace(snapshot.listeners[0], allowed_cidrs=("203.0.113.9/24",)), *snapshot.listeners[1:])
-    direct = dataclasses.replace(owner, vip=dataclasses.replace(owner.vip, vnic_type="direct"))
-    (nic,) = tools.wanted(dataclasses.replace(snapshot, load_balancer=direct, listeners=listeners)).interfaces
-    ports = [one.protocol_port for one in listeners]
-    wanted = {rest.Admission("tcp", ports[0], "203.0.113.0/24"), rest.Admission("tcp", ports[1])}
+    vip = dataclasses.replace(owner.vip, vnic_type="direct" if is_direct else "normal")
+    amphorae = tuple(dataclasses.replace(one, guards_itself=None if is_direct else True) for one in snapshot.amphorae)
+    load_balancer = dataclasses.replace(owner, vip=vip)
+    (nic,) = tools.wanted(dataclasses.replace(snapshot, load_balancer=load_balancer, listeners=listeners, amphorae=amphorae)).interfaces
+    wanted = {rest.Admission("tcp", first.protocol_port, one) for one in ("203.0.113.0/24", "2001:db8::/64")}
+    wanted |= {rest.Admission("udp", second.protocol_port, "198.51.100.7/32"), rest.Admission("tcp", third.protocol_port)}
     for half in snapshot.amphorae if topology is Topology.ACTIVE_STANDBY else ():
         wanted |= {rest.Admission("vrrp", None, f"{half.vrrp_ip}/32"), rest.Admission("tcp", 1025, f"{half.vrrp_ip}/32")}
     assert set(nic.admits or ()) == wanted
