@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -41,10 +43,17 @@ from controller.db.repositories.snapshots import Snapshots
 from controller.db.repositories.statistics import Statistics
 from controller.db.repositories.tenant_certificates import TenantCertificates
 
+LOG = logging.getLogger(__name__)
 _KEY = "figlina_waits"
 _PRECISION = 1.0
 _CONNECT = 10
 """Seconds that a server may take to accept a connection."""
+_LONGEST_JOURNAL = 64 * 1024 * 1024
+"""Bytes of SQLite's write-ahead log after which a writer waits for those who read in it, so that it begins anew."""
+_LOOKED_AT_EVERY = 256
+"""Writes between two looks at how long it is."""
+_PATIENCE_WITH_READERS = 1.0
+"""Seconds that such a writer waits, and others wait for it. Pages of lists take milliseconds."""
 
 R = TypeVar("R", bound=rows.Repository)
 
@@ -96,6 +105,7 @@ class Database:
 
     On SQLite a writing transaction takes the write lock at once (BEGIN IMMEDIATE), so that it never fails half-way for want of it; the
     journal is a write-ahead log, and `synchronous = NORMAL`: a commit survives the death of every process, though not a loss of power.
+    SQLite begins that log anew when nobody reads in it: with readers that follow each other without a gap it would grow (`_Journal`).
 
     Elsewhere writers lock the load balancer's row first and must see from then on what others committed before (READ COMMITTED; MySQL's
     own default would show them the rows as they were before the lock), while readers see one moment (REPEATABLE READ).
@@ -109,6 +119,7 @@ class Database:
         if self.is_sqlite and self._url.database in (None, "", ":memory:"):
             raise ValueError("an in-memory SQLite database can't be shared by threads: name a file")
         self._turns = _Turns(busy_timeout) if self.is_sqlite else None
+        self._journal = _Journal(f"{self._url.database}-wal")
         self._clock = clocks.DatabaseClock(backend)
         self.engine = sa.create_engine(
             self._url,
@@ -137,16 +148,20 @@ class Database:
 
         :raises StaleLease: another worker has taken the load balancer over.
         """
-        with self._turns.taken() if self._turns else contextlib.nullcontext(), self.engine.connect() as connection, connection.begin():
-            if self.is_sqlite:  # its clock is this machine's
-                self._limiter.before_writing(connection)
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-            else:
-                self._clock.look(connection)
-            tx = Transaction(connection)
-            if lease is not None:
-                tx.leases.check(lease)
-            yield tx
+        with self._turns.taken() if self._turns else contextlib.nullcontext(), self.engine.connect() as connection:
+            with connection.begin():
+                if self.is_sqlite:  # its clock is this machine's
+                    self._limiter.before_writing(connection)
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                else:
+                    self._clock.look(connection)
+                tx = Transaction(connection)
+                if lease is not None:
+                    tx.leases.check(lease)
+                yield tx
+            if self.is_sqlite and self._journal.is_too_long():
+                self._limiter.say(connection, _PATIENCE_WITH_READERS)
+                self._journal.begin_anew(connection)
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Transaction]:
@@ -231,6 +246,32 @@ class _Turns:
             self._lock.release()
 
 
+class _Journal:
+    """SQLite's write-ahead log (sqlite.org/wal.html, "Avoiding Excessively Large WAL Files"), as its writers see it, one at a time."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._writes = 0
+
+    def is_too_long(self) -> bool:
+        """Whether it is time to see to it."""
+        self._writes += 1
+        if self._writes < _LOOKED_AT_EVERY:
+            return False
+        self._writes = 0
+        try:
+            return os.stat(self._path).st_size > _LONGEST_JOURNAL
+        except OSError:
+            return False
+
+    def begin_anew(self, connection: sa.Connection) -> None:
+        """Wait for readers for a moment, and empty it; while somebody reads for longer, it goes on growing, and is looked at again."""
+        try:
+            connection.connection.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # type: ignore[union-attr]
+        except Exception as exc:  # the transaction is over, and well: a full disk, say, is told to the next one
+            LOG.warning("The write-ahead log of SQLite could not be begun anew: %s", exc)
+
+
 def _arguments(backend: str, most: float, query: Any) -> dict[str, Any]:
     """What the driver needs so that a server that vanished is noticed; what the URL says counts more."""
     if backend == "postgresql":
@@ -270,7 +311,11 @@ class _Limiter:
     def before_writing(self, connection: sa.Connection) -> None:
         wanted = self._changed(connection)
         if wanted is not None:
-            connection.connection.driver_connection.execute(self._say(wanted))  # type: ignore[union-attr]
+            self.say(connection, wanted)
+
+    def say(self, connection: sa.Connection, seconds: float) -> None:
+        connection.info[_KEY] = seconds
+        connection.connection.driver_connection.execute(self._say(seconds))  # type: ignore[union-attr]
 
     def on_statement(self, connection: sa.Connection, cursor: Any, *_: Any) -> None:
         wanted = self._changed(connection)

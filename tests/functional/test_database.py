@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import pathlib
 import threading
 
 import pytest
@@ -56,3 +58,32 @@ def test_the_time_of_a_beat_never_falls_unless_a_clock_was_set_back(db: database
         for at, then in ((10_010.0, 10_010.0), (10_005.0, 10_010.0), (6_400.0, 6_400.0), (6_401.0, 6_401.0)):
             tx.health.heard({"a": at})
             assert tx.connection.execute(sa.select(tables.amphora_health.c.last_heartbeat_at)).scalar_one() == then
+
+
+def test_the_log_of_a_file_has_a_bound_though_somebody_always_reads(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "_LONGEST_JOURNAL", 1024 * 1024)
+    monkeypatch.setattr(database, "_LOOKED_AT_EVERY", 8)
+    db, over = small_flows.new_database(tmp_path, None), threading.Event()
+    small_flows.add_load_balancer(db, "lb")
+
+    def read() -> None:
+        """Each begins before the one before it ends."""
+        with contextlib.ExitStack() as before:
+            while not over.wait(0.03):
+                with contextlib.ExitStack() as reading:
+                    reading.enter_context(db.read()).settlement.generation("lb")
+                    before.close()
+                    before.push(reading.pop_all())
+
+    reader, longest = threading.Thread(target=read), 0
+    reader.start()
+    try:
+        for turn in range(200):
+            with db.begin() as tx:
+                tx.connection.execute(sa.update(tables.load_balancers).values(description=chr(65 + turn % 26) * 100_000))
+            longest = max(longest, sum(path.stat().st_size for path in tmp_path.glob("*-wal")))
+    finally:
+        over.set()
+        reader.join()
+        db.close()
+    assert 1024 * 1024 < longest < 4 * 1024 * 1024
