@@ -128,7 +128,7 @@ class JudgeAmphorae(base.Step):
                 reason = str(exc)
                 if not exc.is_there:
                     return reason
-                if self._beats(amphora):
+                if beats(self.services, amphora):
                     LOG.warning("%s; it beats, and so it counts", exc)
                     return None
             except exceptions.AmphoraRefused as exc:  # an odd answer, but an answer
@@ -138,10 +138,11 @@ class JudgeAmphorae(base.Step):
                 return None
         return reason
 
-    def _beats(self, amphora: amphora_model.Amphora) -> bool:
-        """Whether nobody takes it for dead yet. When it was last heard is written down more rarely than it beats."""
-        at = amphora.last_heartbeat_at
-        return at is not None and self.services.db.now() - at.timestamp() <= self.services.settings.heartbeat_timeout
+
+def beats(services: Services, amphora: amphora_model.Amphora) -> bool:
+    """Whether nobody takes it for dead yet. When it was last heard is written down more rarely than it beats."""
+    at = amphora.last_heartbeat_at
+    return at is not None and services.db.now() - at.timestamp() <= services.settings.heartbeat_timeout
 
 
 class DeleteDiscarded(base.Step):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 from typing import Any
@@ -28,6 +29,8 @@ Sent = tuple[amphora_model.Amphora, str | exceptions.ControllerError]
 
 _SLOW = 5.0
 """Seconds after which an amphora that does not answer may have been found dead; asked again as often."""
+_TOO_SLOW = 20.0
+"""Seconds after which a failover does not wait for an amphora that beats, and takes its time to answer, as on a crowded host."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +59,7 @@ class Sender:
         member_network_ids: Sequence[str],
         lease: jobs.Lease,
         with_vip: bool = True,
-        is_given_up: Callable[[amphora_model.Amphora], bool] = lambda _: False,
+        is_given_up: Callable[[amphora_model.Amphora, float], bool] = lambda *_: False,
         known: facts.RunFacts | None = None,
     ) -> list[Sent]:
         """Bring these amphorae to the snapshot's state, side by side, and say which ones could not be.
@@ -85,11 +88,12 @@ class Sender:
         amphora: amphora_model.Amphora,
         sent: futures.Future[Sent],
         lease: jobs.Lease,
-        is_given_up: Callable[[amphora_model.Amphora], bool],
+        is_given_up: Callable[[amphora_model.Amphora, float], bool],
     ) -> Sent:
+        began = time.monotonic()
         with self.waiting.of(lease.load_balancer_id):
             while not futures.wait([sent], self.slow).done:
-                if is_given_up(amphora):
+                if is_given_up(amphora, time.monotonic() - began):
                     return amphora, exceptions.AmphoraUnreachable(amphora.id, "it is silent, and its failover or deletion waits")
         return sent.result()
 
@@ -199,11 +203,14 @@ class Push(base.Step):
             with self.services.db.begin(lease) as tx:
                 tx.settlement.leave_out(snapshot.load_balancer.id, snapshot.generation, certificates.left_out, lease)
 
-    def _is_given_up(self, amphora: amphora_model.Amphora) -> bool:
+    def _is_given_up(self, amphora: amphora_model.Amphora, waited: float) -> bool:
         if amphora.load_balancer_id is None:
             return False
         with self.services.db.read() as tx:
-            return any(_ends(job, amphora) for job in tx.jobs.waiting(amphora.load_balancer_id))
+            ends = [job for job in tx.jobs.waiting(amphora.load_balancer_id) if _ends(job, amphora)]
+            if not ends or waited > _TOO_SLOW or any(isinstance(job, jobs.DeleteLoadBalancer) for job in ends):
+                return bool(ends)
+            return not amphora_tasks.beats(self.services, tx.amphorae.get(amphora.id))
 
     def _confirm(self, generation: int, sent: Sequence[Sent], lease: jobs.Lease) -> None:
         """An amphora of which only the configuration was refused is as good as its load balancer's state allows: it is kept."""
