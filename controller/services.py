@@ -13,7 +13,7 @@ from oslo_config import cfg
 from stevedore import driver as stevedore_driver
 from stevedore import exception as stevedore_exceptions
 
-from controller import exceptions, render
+from controller import exceptions, render, threads
 from controller.conf import health_manager
 from controller.db import database, fence, recent
 from controller.drivers.amphora import interface as amphora_interface
@@ -188,7 +188,7 @@ class Services:
     @functools.cached_property
     def pushers(self) -> futures.Executor:
         """Threads for what goes to several amphorae side by side; its work never waits for other work of its own."""
-        return futures.ThreadPoolExecutor(_PUSHES, thread_name_prefix="push")
+        return threads.Pool(_PUSHES, thread_name_prefix="push")
 
     def close(self) -> None:
         """End the threads and give the database's connections back."""

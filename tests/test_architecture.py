@@ -26,7 +26,7 @@ ROWS = [
     {"openstack"},
     {"jobs", "conf", "outages"},
     {"resources"},
-    {"model", "exceptions", "clock", "deadlines", "answers"},
+    {"model", "exceptions", "clock", "deadlines", "answers", "threads"},
     {"refusals"},
 ]
 RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}

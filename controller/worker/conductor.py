@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from taskflow import flow as taskflow_flow
 
-from controller import exceptions, jobs, outages
+from controller import exceptions, jobs, outages, threads
 from controller.db import database
 from controller.drivers.amphora import waiting
 from controller.jobs import owed, turns, wakeup
@@ -107,7 +107,7 @@ class Conductor:
         self._bell = _bell(options.wakeup_directory)
         self._renewer = Renewer(self._db, options.claim_expiry)
         self._flows = futures.ThreadPoolExecutor(options.most, thread_name_prefix="flow")
-        self._steps = futures.ThreadPoolExecutor(options.most * _STEPS_PER_FLOW, thread_name_prefix="step")
+        self._steps = threads.Pool(options.most * _STEPS_PER_FLOW, thread_name_prefix="step")
         self._resting: collections.deque[float] = collections.deque()  # when load balancers that rest may be leased again
         self._running: dict[futures.Future[None], Run] = {}
         self._turns = turns.Turns()

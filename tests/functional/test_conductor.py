@@ -101,6 +101,28 @@ def test_a_job_for_which_there_was_no_thread_is_run_once_there_is_one(
 HANGING = 2 * QUICK.max_workers + 1
 
 
+def test_steps_wait_for_a_thread_where_there_is_no_further_one(
+    services: small_flows.Services, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = threading.Thread.start
+    refused: list[str] = []
+
+    def refuse_all_but_one(thread: threading.Thread) -> None:
+        if thread.name.startswith("step") and thread.name != "step_0":
+            refused.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse_all_but_one)
+    hang(services)
+    with working(services):
+        eventually(lambda: refused)
+        (services.folder / "hanging").unlink()
+        eventually(lambda: all(is_settled(services, f"hangs-{number}") for number in range(HANGING)) and nothing_is_left(services))
+    assert "no further thread" in caplog.text
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 def hang(services: small_flows.Services, project_id: str = "p") -> None:
     """Work for more amphorae that do not answer than there are places; the file lets them answer."""
     (services.folder / "hanging").touch()
