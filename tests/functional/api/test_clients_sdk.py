@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -19,20 +20,17 @@ CALLS = {name for name, what in vars(_proxy.Proxy).items() if callable(what) and
 
 
 class Proxy:
-    """The proxy of the client, which notes which of its calls came back."""
+    """The proxy of the client."""
 
     def __init__(self, proxy: Any) -> None:
         self.plain = proxy
-        self.made: set[str] = set()
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """A call of the proxy; a list is read to its end."""
 
         def call(*arguments: Any, **more: Any) -> Any:
             answer = getattr(self.plain, name)(*arguments, **more)
-            answer = list(answer) if hasattr(answer, "__next__") else answer
-            self.made.add(name)
-            return answer
+            return list(answer) if hasattr(answer, "__next__") else answer
 
         return call
 
@@ -207,6 +205,7 @@ def test_lists_are_followed_over_their_pages(served: tuple[Api, str], proxy: Pro
     assert {item.id for item in proxy.load_balancers(name="paged", limit=2)} == made
 
 
-@pytest.mark.lengthy
-def test_no_call_was_left_out(proxy: Proxy) -> None:
-    assert proxy.made == CALLS
+def test_no_call_was_left_out() -> None:
+    """By what is written here, for the tests of a run may be made by several processes."""
+    written = pathlib.Path(__file__).read_text()
+    assert [name for name in sorted(CALLS) if f"proxy.{name}(" not in written] == []
