@@ -12,6 +12,7 @@ resets pass, so that HAProxy's half of it ends.
 from __future__ import annotations
 
 import collections
+import dataclasses
 import ipaddress
 from collections.abc import Iterable, Iterator
 
@@ -23,16 +24,54 @@ _Ranges = dict[tuple[int, int], set[int]]
 """By version of IP, and by how many bits of an address do not count: the other bits. There may be a thousand ranges, and tens of thousands
 of connections that are looked for in them."""
 _NEEDED = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, mld-listener-query } accept"
+_STANDING = {number: f"type {kind} . inet_service . {kind} . inet_service" for number, kind in ((4, "ipv4_addr"), (6, "ipv6_addr"))}
 _VRRP = 112  # its protocol number (RFC 5798, section 5.1.1.4)
 
 
-def script(interfaces: Iterable[rest.Interface]) -> str:
-    """What `nft -f` is to read, so that these NICs admit what they say; no table, if none of them says anything."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Connection:
+    """A TCP connection from here to a peer."""
+
+    version: int
+    peer: str
+    peer_port: int
+    address: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.peer} . {self.peer_port} . {self.address} . {self.port}"
+
+
+def script(interfaces: Iterable[rest.Interface], standing: Iterable[Connection] = ()) -> str:
+    """What `nft -f` is to read, so that these NICs admit what they say; no table, if none of them says anything.
+
+    `standing`: what was connected from here before anything was guarded (`outgoing`), so that nobody tracked it. Its answers come in.
+    """
     guarded = [one for one in interfaces if one.admits is not None]
     lines = [f"table inet {TABLE}", f"delete table inet {TABLE}"]  # the first line makes it, so that the second one finds it
     if guarded:
-        lines += [f"table inet {TABLE} {{", *(line for one in guarded for line in _chain(one)), *_arriving(guarded), "}"]
+        known = {version: sorted(str(one) for one in standing if one.version == version) for version in (4, 6)}
+        known = {version: some for version, some in known.items() if some}
+        sets = [
+            f" set standing{version} {{ {_STANDING[version]}; elements = {{ {', '.join(some)} }}; }}" for version, some in known.items()
+        ]
+        chains = [line for one in guarded for line in _chain(one, known)]
+        lines += [f"table inet {TABLE} {{", *sets, *chains, *_arriving(guarded), "}"]
     return "\n".join(lines) + "\n"
+
+
+def outgoing() -> frozenset[Connection]:
+    """The TCP connections that were opened from here, and stand. In this thread's namespace.
+
+    :raises OSError: the kernel does not tell.
+    """
+    found: set[Connection] = set()
+    for version in (4, 6):
+        some = list(sockets.tcp(version))
+        places = {(one.address, one.port) for one in some if one.listens}
+        ours = [one for one in some if not one.listens and (one.address, one.port) not in places]
+        found |= {Connection(version, str(one.peer), one.peer_port, str(one.address), one.port) for one in ours}
+    return frozenset(found)
 
 
 def end_others(interfaces: Iterable[rest.Interface], former: Iterable[rest.Interface]) -> int:
@@ -71,10 +110,15 @@ def _is_in(address: ipaddress.IPv4Address | ipaddress.IPv6Address, ranges: _Rang
     return any(version == address.version and number >> shift in some for (version, shift), some in ranges.items())
 
 
-def _chain(interface: rest.Interface) -> Iterator[str]:
+def _chain(interface: rest.Interface, standing: Iterable[int]) -> Iterator[str]:
+    """`standing`: the versions of IP of which there is such a set. What would open a connection is no answer."""
     yield f" chain {_name(interface)} {{"
     yield "  ct state related accept"
     yield "  ct state established ct direction reply accept"
+    for version in standing:
+        family = "ip" if version == 4 else "ip6"
+        place = f"{family} saddr . tcp sport . {family} daddr . tcp dport"
+        yield f"  tcp flags & (syn | ack) != syn {place} @standing{version} accept"
     yield f"  {_NEEDED}"
     yield from (f"  {_rule(one)}" for one in interface.admits or ())
     yield "  ct state established tcp flags rst accept"

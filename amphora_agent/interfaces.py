@@ -75,6 +75,7 @@ class Interfaces:
         self._fetch = fetch
         self._appear_timeout = appear_timeout
         self._admitted: Sequence[rest.Interface] = ()  # what was let in before; nobody knows what an earlier agent did
+        self._standing: frozenset[admission.Connection] = frozenset()  # from here to others, of before anything was guarded
         self._admitting: str | None = None  # the script that the kernel was given last; None: an earlier agent's, if any
 
     def configure_management(self, config: boot.BootConfig) -> None:
@@ -149,17 +150,29 @@ class Interfaces:
 
         :raises SettingRefused: the kernel does not take it; what held before still holds.
         """
-        script = admission.script(wanted)
-        if self._admitting is None and script == _ADMITTING_ALL and not self._has_admission():
-            self._admitting = script
+        if self._admitting is None and not self._has_admission():
+            self._admitting = _ADMITTING_ALL
+        script = admission.script(wanted, self._standing)
         if script == self._admitting:
             return
+        begins = self._admitting == _ADMITTING_ALL
+        if begins or self._standing:
+            now = self._outgoing()
+            self._standing = now if begins else self._standing & now
+            script = admission.script(wanted, self._standing)
         try:
             system.run(system.in_tenant_namespace(self._namespace, ["nft", "-f", "-"]), stdin=script)
         except system.CommandFailed as exc:
             raise errors.SettingRefused("nft -f", " ".join(exc.output.split())) from exc
         self._admitting = script
         self._end_others(wanted)
+
+    def _outgoing(self) -> frozenset[admission.Connection]:
+        try:
+            return system.inside_namespace(self._namespace, admission.outgoing)
+        except OSError as exc:
+            LOG.warning("Members' answers that are under way may be lost: the kernel does not tell what is connected (%s)", exc)
+            return frozenset()
 
     def _end_others(self, wanted: Sequence[rest.Interface]) -> None:
         """Connections that say nothing would stand until somebody speaks; where the kernel can't end them, they do."""

@@ -39,6 +39,7 @@ class Socket:
     address: _Address
     port: int
     peer: _Address
+    peer_port: int
     listens: bool
     key: bytes
 
@@ -55,9 +56,9 @@ def tcp(version: int) -> Iterator[Socket]:
                 if kind == _DONE:
                     return
                 _raise(kind, content)
-                port, _, address, peer = _PLACE.unpack_from(content, _KEY.start)
+                port, peer_port, address, peer = _PLACE.unpack_from(content, _KEY.start)
                 own, other = (_KINDS[version](one[: _SIZES[version]]) for one in (address, peer))
-                yield Socket(version, own, port, other, content[1] == _LISTENS, content[_KEY])
+                yield Socket(version, own, port, other, peer_port, content[1] == _LISTENS, content[_KEY])
 
 
 def end(some: Iterable[Socket]) -> None:

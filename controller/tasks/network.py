@@ -199,7 +199,7 @@ class PlugMemberNetworks(base.Step):
 
 
 def _as_first_plugged(port: amphora_model.MemberPort, known: amphora_model.MemberPort | None) -> amphora_model.MemberPort:
-    """An amphora guards a NIC from its beginning or never: what comes in answer to what it never saw go out would be dropped."""
+    """A NIC is guarded from its beginning or never: a repair is not to fail because an image of before knows of no guards."""
     if known is None or known.mac_address != port.mac_address:
         return port
     return dataclasses.replace(port, is_secured=known.is_secured)

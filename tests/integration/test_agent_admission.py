@@ -131,6 +131,25 @@ def test_a_guarded_nic_admits_what_it_was_told_and_follows_every_change(amphora:
         assert (who(amphora), who(amphora, 8080)) == (on_80, on_8080), admits
 
 
+@pytest.mark.parametrize("friend", [FRIEND, FRIEND6])
+def test_an_answer_that_is_under_way_comes_though_the_nic_is_guarded_meanwhile(amphora: Amphora, friend: str) -> None:
+    """Nobody tracked the connection to the member before, and it is the member's turn to speak."""
+    amphora.web(9001)
+    patient = text(amphora).replace("timeout client 20s", "timeout client 5m").replace("timeout server 20s", "timeout server 5m")
+    amphora.apply(1, patient, interfaces=(nic(None),))
+    vip, admits = (VIP6, f"{FRIEND6}/128") if ":" in friend else (VIP, f"{FRIEND}/32")
+    with amphora.outdoors(lambda: _connected(vip, friend)) as asking:
+        asking.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        eventually(lambda: amphora.tenant("ss", "-Htn", "state", "established", f"dport = :{9001}") != "")
+        for generation, more in enumerate(((), (OTHER_PORT,)), start=2):
+            amphora.apply(generation, patient, interfaces=(nic((rest.Admission("tcp", 80, admits), *more)),))
+        amphora.release(9001)
+        for _ in range(2):
+            assert asking.recv(4096).startswith(b"HTTP/1.1 200")
+            asking.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert who(amphora) == {friend}
+
+
 def test_it_outlives_the_agent_and_what_is_gone_admits_all_again(amphora: Amphora) -> None:
     amphora.web(9001)
     amphora.apply(1, text(amphora), interfaces=(nic((FRIENDS,)),))

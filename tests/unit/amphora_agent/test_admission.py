@@ -22,6 +22,13 @@ RULES = (
 )
 
 
+STANDING = (
+    admission.Connection(4, "198.19.251.9", 80, "198.19.251.2", 40_000),
+    admission.Connection(6, "2001:db8::9", 80, "2001:db8::2", 40_001),
+    admission.Connection(6, "2001:db8::9", 80, "2001:db8::2", 40_002),
+)
+
+
 def guarded(*rules: rest.Admission, name: str = "eth1") -> rest.Interface:
     return dataclasses.replace(PLAIN, name=name, admits=rules)
 
@@ -79,13 +86,16 @@ def test_while_a_change_is_under_way_both_are_admitted() -> None:
 @pytest.mark.parametrize(
     "nics", [(), (PLAIN,), (guarded(),), (guarded(*RULES), guarded(name="eth2"), dataclasses.replace(PLAIN, name="eth3"))]
 )
-def test_nft_takes_it_also_in_place_of_itself(nics: tuple[rest.Interface, ...]) -> None:
+@pytest.mark.parametrize("standing", [(), STANDING[:1], STANDING], ids=len)
+def test_nft_takes_it_also_in_place_of_itself(nics: tuple[rest.Interface, ...], standing: tuple[admission.Connection, ...]) -> None:
     """In a network namespace that lives as long as the command."""
-    script = admission.script(nics)
+    script = admission.script(nics, standing)
     twice = 'printf %s "$0" | nft -f - && printf %s "$0" | nft -f - && nft list ruleset'
     doubled = ["unshare", "--user", "--map-root-user", "--net", "sh", "-c", twice]
     done = subprocess.run([*doubled, script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    sets = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("\tset ")]
+    assert len(sets) == (len({one.version for one in standing}) if any(one.admits is not None for one in nics) else 0)
     names = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("\tchain ")]
     assert names == [f"nic_{one.name}" for one in nics if one.admits is not None] + ["arriving"] * bool(names)
 
