@@ -798,7 +798,7 @@ def alive_script(config: pathlib.Path, pid_file: pathlib.Path) -> str:
     processor is free.
     """
     reads = f'read -r pid < "{pid_file}"'
-    lives = 'read -r _ _ state _ < "/proc/$pid/stat" && [ "$state" != Z ]'
+    lives = '[ -n "$pid" ] && read -r _ _ state _ < "/proc/$pid/stat" && [ "$state" != Z ]'  # without a pid it would be the kernel's own
     return f'#!/bin/sh\n[ -e "{config}" ] || exit 0\nfor again in 1 2 3 4 5 6; do {reads} && break; sleep 0.7; done\n{lives}\n'
 
 
