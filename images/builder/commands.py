@@ -17,6 +17,7 @@ PACKAGES = {
     "syslinux": "syslinux",
     "sfdisk": "fdisk",
     "cpio": "cpio",
+    "lz4": "lz4",
     "depmod": "kmod",
     "objcopy": "binutils",
     "dpkg-deb": "dpkg",

@@ -15,12 +15,16 @@ MIB = 1024 * 1024
 STATE_MIB = 32
 COMMAND_LINE = (
     "console=tty0 console=ttyS0,115200 loglevel=4 panic=5 audit=0 cryptomgr.notests net.ifnames=0 8250.nr_uarts=1 noreplace-smp"
-    " lsm=lockdown,capability,landlock,yama initcall_blacklist=jent_mod_init,i8042_init,crypto_kdf108_init,trace_eval_init"
+    " no_timer_check psi=0 cgroup_disable=memory lsm=lockdown,capability,landlock,yama"
+    " initcall_blacklist=jent_mod_init,i8042_init,crypto_kdf108_init,trace_eval_init"
+    ",load_system_certificate_list,bpf_tcp_ca_kfunc_init,bpf_dummy_struct_ops_init"
 )
 """What each boot would pay for and nobody has (admin-guide/kernel-parameters): without `noreplace-smp`, a kernel with one processor takes
-each lock prefix out of its code by a mapping of memory; `lsm` names the security modules that do something without a policy; of the last
-ones, jent and kdf108 test themselves for FIPS 140 (the kernel's own random numbers are others), i8042 are keyboards, and trace_eval holds
-names for tracing. Mitigations of processors' faults stay on."""
+each lock prefix out of its code by a mapping of memory; broken timers (`no_timer_check`) are those of old boards; nobody reads what waits
+for how long (`psi`), or limits memory by control groups; `lsm` names the security modules that do something without a policy; of the last
+ones, jent and kdf108 test themselves for FIPS 140 (the kernel's own random numbers are others), i8042 are keyboards, trace_eval holds names
+for tracing, the list of certificates would verify signatures of modules, which have none here, and the others offer functions to programs
+of BPF, of which there are none. Mitigations of processors' faults stay on."""
 
 _ID = "f1611a00-0000-4000-8000-{:012d}"
 _EFI_SYSTEM = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
@@ -102,4 +106,4 @@ def _state_partition(work: pathlib.Path) -> pathlib.Path:
 
 def compress(disk: pathlib.Path, made: pathlib.Path) -> None:
     """The disk as Glance takes it."""
-    commands.run(["qemu-img", "convert", "-c", "-O", "qcow2", disk, made])
+    commands.run(["qemu-img", "convert", "-c", "-o", "compression_type=zstd", "-O", "qcow2", disk, made])

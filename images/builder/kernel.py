@@ -89,7 +89,8 @@ def make_initrd(kernel: Kernel, root: pathlib.Path, work: pathlib.Path) -> pathl
     stamp(folder)
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
     packed = commands.run(
-        ["sh", "-c", 'cd "$1" && cpio --quiet --reproducible -R 0:0 -o -H newc | gzip -9n', "cpio", folder], stdin="\n".join(names).encode()
+        ["sh", "-c", 'cd "$1" && cpio --quiet --reproducible -R 0:0 -o -H newc | lz4 -l -12 -c', "cpio", folder],
+        stdin="\n".join(names).encode(),
     )
     made.write_bytes(packed)
     return made

@@ -14,7 +14,8 @@ _LEFT_OUT = ("usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/loca
 _AGENT = "usr/lib/figlina/python"
 _KERNEL = '"$(apt-cache depends linux-image-cloud-amd64 | sed -n "s/^ *Depends: //p" | head -1)"'
 # The time stamps of files are no longer theirs in the image; -B: what compiles leaves no byte-code by time stamps of what it imports.
-_BYTE_CODE = "-B -m compileall -q -f --invalidation-mode unchecked-hash"
+# Tracebacks name lines; the columns, which Python would name besides, would be read at each boot.
+_BYTE_CODE = "-B -X no_debug_ranges -m compileall -q -f --invalidation-mode unchecked-hash"
 _LINKS = {
     "sbin/init": "/bin/busybox",
     "sbin/poweroff": "/bin/busybox",
