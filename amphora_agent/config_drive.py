@@ -18,8 +18,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from amphora_agent import drive_label, system
+from amphora_agent import system
 
+LABEL = b"config-2"
 WRITABLE = ("/etc/figlina/",)
 """Below these folders files are written; a drive may name no others."""
 
@@ -65,12 +66,20 @@ def find() -> tuple[pathlib.Path, str] | None:
 
 
 def kind_of(device: pathlib.Path) -> str | None:
-    """The file system of a device that bears the label; None: it does not, or there is nothing in it."""
+    """The file system of a device that bears the label; None: it does not, or there is nothing in it.
+
+    Where labels stand: ECMA-119, 8.4.7 (volume identifier) for ISO 9660; the boot sector of FAT12, FAT16 and FAT32 for the other.
+    """
     try:
         with device.open("rb") as file:
-            return drive_label.kind_of(file.read(drive_label.HEAD))
+            head = file.read(34 * 1024)
     except OSError:
         return None
+    if head[32769:32774] == b"CD001" and head[32808:32840].strip().lower() == LABEL:
+        return "iso9660"
+    if head[510:512] == b"\x55\xaa" and LABEL in (head[43:54].strip().lower(), head[71:82].strip().lower()):
+        return "vfat"
+    return None
 
 
 def wait(seconds: float) -> tuple[pathlib.Path, str]:
@@ -84,8 +93,9 @@ def wait(seconds: float) -> tuple[pathlib.Path, str]:
             system.run(["modprobe", "ata_piix"])
     while (found := find()) is None:
         if time.monotonic() > ends_at:
-            label = drive_label.LABEL.decode()
-            raise NoDrive(f"no disk with the label {label} appeared within {seconds:.0f} s: the machine needs a configuration drive")
+            raise NoDrive(
+                f"no disk with the label {LABEL.decode()} appeared within {seconds:.0f} s: the machine needs a configuration drive"
+            )
         time.sleep(0.05)
     return found
 

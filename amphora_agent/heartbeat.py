@@ -9,7 +9,6 @@ import select
 import socket
 import threading
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -46,7 +45,7 @@ class Counts:
             known = self._known.get(name)
             if known is None or known[0] != values:
                 try:
-                    key = uuid.UUID(name).bytes if known is None else known[1]
+                    key = protocol.id_bytes(name) if known is None else known[1]
                 except ValueError:
                     continue
                 self._known[name] = values, key, protocol.pack_counters(values)
@@ -107,7 +106,7 @@ class Heart:
     ) -> None:
         self._open_socket = open_socket or _open_socket
         self._look, self._before_report = look, before_report
-        self._id = uuid.UUID(amphora_id).bytes
+        self._id = protocol.id_bytes(amphora_id)
         self._boot_id = os.urandom(8)
         self._sequence = 0
         self._memory = Memory()

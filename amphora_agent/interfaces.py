@@ -12,11 +12,10 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from amphora_agent import addresses, admission, announce, errors, system
+from amphora_agent import addresses, admission, announce, errors, management, system
 from amphora_agent.protocol import boot, rest
 
 LOG = logging.getLogger(__name__)
-APPEAR_TIMEOUT = 8.0
 _ADMITTING_ALL = admission.script(())
 _PRIORITY = 1000
 """Of the rules that send what comes from an address by routes of its own: before the main table's (32766)."""
@@ -68,7 +67,7 @@ class Interfaces:
     def __init__(
         self,
         namespace: str = boot.TENANT_NAMESPACE,
-        appear_timeout: float = APPEAR_TIMEOUT,
+        appear_timeout: float = management.APPEAR_TIMEOUT,
         fetch: Callable[[str], None] = lambda mac: None,
     ) -> None:
         self.namespace = self._namespace = namespace
@@ -77,29 +76,6 @@ class Interfaces:
         self._admitted: Sequence[rest.Interface] = ()  # what was let in before; nobody knows what an earlier agent did
         self._standing: frozenset[admission.Connection] = frozenset()  # from here to others, of before anything was guarded
         self._admitting: str | None = None  # the script that the kernel was given last; None: an earlier agent's, if any
-
-    def configure_management(self, config: boot.BootConfig) -> None:
-        """Give the management NIC its address.
-
-        :raises InterfaceMissing: it did not appear.
-        :raises SettingRefused: the kernel does not take one of them.
-        """
-        nic = self._wait_for(config.management_mac, ([],))[0]
-        lines = [
-            "link set lo up",
-            f"link set {nic.name} mtu {config.management_mtu} up",
-            _address_line(config.management_address, nic.name),
-        ]
-        if config.management_gateway:
-            lines.append(f"route replace default via {config.management_gateway} dev {nic.name} onlink")
-        _batch([], lines)
-
-    def management_name(self, mac: str) -> str:
-        """How the kernel names the NIC with this MAC address.
-
-        :raises InterfaceMissing: it did not appear.
-        """
-        return self._wait_for(mac, ([],))[0].name
 
     def ensure_namespace(self) -> None:
         """Have the tenant's namespace, with its settings, which hold inside it only."""

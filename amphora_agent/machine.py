@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 
-from amphora_agent import config_drive, errors, interfaces, main, system
+from amphora_agent import config_drive, errors, main, management, system
 from amphora_agent.protocol import boot
 
 LOG = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def _let_in(keys: tuple[str, ...], host_key: bytes | None, config: boot.BootConf
     if host_key is None:
         LOG.warning("Nobody can log in by SSH: the configuration drive has their public keys, but no host key %s", boot.SSH_HOST_KEY_PATH)
         return
-    interfaces.Interfaces().configure_management(config)
+    management.configure(config)
     theirs, converted = _SSH / "host_key.openssh", _SSH / "host_key"
     system.write_file(_SSH / "authorized_keys", "".join(f"{key}\n" for key in keys).encode())
     system.write_file(theirs, host_key)
@@ -128,7 +128,7 @@ def _bring_up(link: config_drive.Link, default: str = "yes") -> None:
 
     :raises InterfaceMissing: there is no such network card.
     """
-    name = interfaces.Interfaces().management_name(link.mac)
+    name = management.wait_for(link.mac).name
     lines = [f"link set {name} {f'mtu {link.mtu} ' if link.mtu else ''}up"]
     lines += [f"address replace {address} dev {name}" + (" nodad" if ":" in address else "") for address in link.addresses]
     lines += [f"route replace {to} via {gateway} dev {name} onlink" for to, gateway in link.routes]

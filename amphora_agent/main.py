@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from amphora_agent import configuration, errors, heartbeat, interfaces, programs, report, system
+from amphora_agent import configuration, errors, heartbeat, management, programs, report, system
 from amphora_agent.protocol import boot
 
 LOG = logging.getLogger(__name__)
@@ -60,14 +60,14 @@ def live(place: pathlib.Path, user: str | None, state: pathlib.Path = STATE_DIRE
 
 def _run(config: boot.BootConfig, place: pathlib.Path, user: str | None, state: pathlib.Path, run: pathlib.Path) -> None:
     started_at = time.monotonic()
-    nics = interfaces.Interfaces()
-    nics.configure_management(config)
+    management.configure(config)
     kept = configuration.Kept(config, state)
     heart = heartbeat.Heart(config.amphora_id, kept.current, lambda: report.idle(programs.Record(state / "programs.json")))
     if not (state / configuration.SERVED).exists():
         heart.turn()  # it serves nothing yet, so all that is to be said is known
-    from amphora_agent import load_balancer, orders, privileges  # the first heartbeat did not wait for these, nor for TLS and Flask
+    from amphora_agent import interfaces, load_balancer, orders, privileges  # the first heartbeat did not wait for these, TLS and Flask
 
+    nics = interfaces.Interfaces()
     nics.ensure_namespace()
     address = (config.management_address.partition("/")[0], config.agent_port)
     rights, sockets = privileges.Rights(), None

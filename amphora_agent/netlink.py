@@ -14,9 +14,11 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 
+from amphora_agent import netlink_messages
+from amphora_agent.netlink_messages import DONE, DUMP, ERROR, REQUEST, attribute, attributes, messages
+
 _NETFILTER = 12  # netlink's family
-_REQUEST, _DUMP, _INTERRUPTED = 0x1, 0x300, 0x10
-_ERROR, _DONE = 2, 3
+_INTERRUPTED = 0x10
 _NESTED = 0x8000
 _GET_TABLE = (10 << 8) | 1
 _NEW_OBJECT, _GET_OBJECT = (10 << 8) | 18, (10 << 8) | 19
@@ -35,8 +37,6 @@ _OF_IP, _OF_PROTOCOL, _NUMBER, _PORT = 1, 2, 1, 3  # of how a packet is addresse
 _DESTINATIONS = {4: 2, 6: 4}
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _AT_ONCE = 100  # flows that one call ends
-_HEADER = struct.Struct("=IHHII")
-_ATTRIBUTE = struct.Struct("=HH")
 _FAMILY_SIZE = 4
 _TRIES = 5
 
@@ -74,9 +74,9 @@ def has_table(table: str) -> bool:
     :raises OSError: the kernel does not tell.
     """
     with _socket() as asking:
-        _send(asking, _GET_TABLE, _REQUEST, _attribute(_TABLE, table.encode() + b"\0"))
-        ((kind, _, content), *_) = _messages(asking.recv(1 << 16))
-    number = -struct.unpack_from("=i", content)[0] if kind == _ERROR else 0
+        _send(asking, _GET_TABLE, REQUEST, attribute(_TABLE, table.encode() + b"\0"))
+        ((kind, _, content), *_) = messages(asking.recv(1 << 16))
+    number = netlink_messages.error(content) if kind == ERROR else 0
     if number not in (0, errno.ENOENT):
         raise OSError(number, os.strerror(number))
     return number == 0
@@ -98,20 +98,20 @@ def flows(version: int) -> Iterator[Flow]:
     :raises OSError: the kernel does not tell.
     """
     with _socket() as asking:
-        _send(asking, _GET_FLOW, _REQUEST | _DUMP, b"", _FAMILIES[version])
+        _send(asking, _GET_FLOW, REQUEST | DUMP, b"", _FAMILIES[version])
         while True:
-            for kind, _, content in _messages(asking.recv(1 << 20)):
-                if kind == _DONE:
+            for kind, _, content in messages(asking.recv(1 << 20)):
+                if kind == DONE:
                     return
                 _raise(kind, content)
-                fields = dict(_attributes(content[_FAMILY_SIZE:]))
-                asked = dict(_attributes(fields[_ASKED]))
-                protocol = dict(_attributes(asked[_OF_PROTOCOL]))
+                fields = dict(attributes(content[_FAMILY_SIZE:]))
+                asked = dict(attributes(fields[_ASKED]))
+                protocol = dict(attributes(asked[_OF_PROTOCOL]))
                 if _PORT not in protocol:
                     continue
-                address = socket.inet_ntop(_FAMILIES[version], dict(_attributes(asked[_OF_IP]))[_DESTINATIONS[version]])
+                address = socket.inet_ntop(_FAMILIES[version], dict(attributes(asked[_OF_IP]))[_DESTINATIONS[version]])
                 place = protocol[_NUMBER][0], address, int.from_bytes(protocol[_PORT][:2], "big")
-                key = _attribute(_ASKED | _NESTED, fields[_ASKED]) + _attribute(_ID, fields[_ID])
+                key = attribute(_ASKED | _NESTED, fields[_ASKED]) + attribute(_ID, fields[_ID])
                 yield Flow(place, int.from_bytes(fields.get(_MARK, b""), "big"), key)
 
 
@@ -123,16 +123,16 @@ def end_flows(version: int, some: Sequence[Flow]) -> None:
     with _socket() as asking:
         asking.setblocking(False)
         for begin in range(0, len(some), _AT_ONCE):
-            asking.send(b"".join(_message(_DELETE_FLOW, _REQUEST, one.key, _FAMILIES[version]) for one in some[begin : begin + _AT_ONCE]))
+            asking.send(b"".join(_message(_DELETE_FLOW, REQUEST, one.key, _FAMILIES[version]) for one in some[begin : begin + _AT_ONCE]))
             with contextlib.suppress(BlockingIOError):  # it answers at once, and errors alone
                 while True:
-                    for kind, _, content in _messages(asking.recv(1 << 16)):
+                    for kind, _, content in messages(asking.recv(1 << 16)):
                         _raise(kind, content, errno.ENOENT)
 
 
 def _raise(kind: int, content: bytes, passed_over: int = 0) -> None:
     """:raises OSError: a message says so."""
-    if kind == _ERROR and (number := -struct.unpack_from("=i", content)[0]) not in (0, passed_over):
+    if kind == ERROR and (number := netlink_messages.error(content)) not in (0, passed_over):
         raise OSError(number, os.strerror(number))
 
 
@@ -148,30 +148,29 @@ def _send(asking: socket.socket, kind: int, flags: int, attributes: bytes, famil
 
 
 def _message(kind: int, flags: int, attributes: bytes, family: int) -> bytes:
-    body = struct.pack("=BBH", family, 0, 0) + attributes
-    return _HEADER.pack(_HEADER.size + len(body), kind, flags, 1, 0) + body
+    return netlink_messages.message(kind, flags, struct.pack("=BBH", family, 0, 0) + attributes)
 
 
 def _ask(asking: socket.socket, table: str) -> dict[str, tuple[int, int]] | None:
     """None if what was asked for changed meanwhile."""
-    wanted = _attribute(_TABLE, table.encode() + b"\0") + _attribute(_TYPE, struct.pack("!I", _COUNTER))
+    wanted = attribute(_TABLE, table.encode() + b"\0") + attribute(_TYPE, struct.pack("!I", _COUNTER))
     told = _dumped(asking, _GET_OBJECT, _NEW_OBJECT, wanted)
     if told is None:
         return None
-    every = [dict(_attributes(content)) for content in told]
+    every = [dict(attributes(content)) for content in told]
     return {fields[_NAME].rstrip(b"\0").decode(): _numbers(fields[_DATA]) for fields in every}
 
 
 def _elements(asking: socket.socket, table: str, name: str) -> dict[bytes, tuple[int, int]] | None:
     """None if what was asked for changed meanwhile."""
-    wanted = _attribute(_OF_TABLE, table.encode() + b"\0") + _attribute(_OF_SET, name.encode() + b"\0")
+    wanted = attribute(_OF_TABLE, table.encode() + b"\0") + attribute(_OF_SET, name.encode() + b"\0")
     told = _dumped(asking, _GET_ELEMENT, _NEW_ELEMENT, wanted, errno.ENOENT)
     if told is None:
         return None
-    lists = (dict(_attributes(content)).get(_ELEMENTS, b"") for content in told)
-    every = [dict(_attributes(element)) for some in lists for _, element in _attributes(some)]
+    lists = (dict(attributes(content)).get(_ELEMENTS, b"") for content in told)
+    every = [dict(attributes(element)) for some in lists for _, element in attributes(some)]
     return {
-        dict(_attributes(fields[_KEY]))[_VALUE]: _numbers(dict(_attributes(fields[_EXPRESSION]))[_EXPRESSION_DATA])
+        dict(attributes(fields[_KEY]))[_VALUE]: _numbers(dict(attributes(fields[_EXPRESSION]))[_EXPRESSION_DATA])
         for fields in every
         if _EXPRESSION in fields
     }
@@ -182,16 +181,16 @@ def _dumped(asking: socket.socket, question: int, answer: int, wanted: bytes, fi
 
     :raises OSError: the kernel does not tell.
     """
-    _send(asking, question, _REQUEST | _DUMP, wanted)
+    _send(asking, question, REQUEST | DUMP, wanted)
     told: list[bytes] = []
     interrupted = False
     while True:
-        for kind, flags, content in _messages(asking.recv(1 << 20)):
+        for kind, flags, content in messages(asking.recv(1 << 20)):
             interrupted = interrupted or bool(flags & _INTERRUPTED)
-            if kind == _DONE:
+            if kind == DONE:
                 return None if interrupted else told
             _raise(kind, content, fine)
-            if kind == _ERROR:
+            if kind == ERROR:
                 return told
             if kind == answer:
                 told.append(content[_FAMILY_SIZE:])
@@ -199,32 +198,6 @@ def _dumped(asking: socket.socket, question: int, answer: int, wanted: bytes, fi
 
 def _numbers(counter: bytes) -> tuple[int, int]:
     """Packets and bytes."""
-    counted = dict(_attributes(counter))
+    counted = dict(attributes(counter))
     packets, size = (struct.unpack("!Q", counted[which])[0] for which in (_PACKETS, _BYTES))
     return packets, size
-
-
-def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Type, flags and content of each."""
-    place = 0
-    while place < len(data):
-        length, kind, flags, _, _ = _HEADER.unpack_from(data, place)
-        yield kind, flags, data[place + _HEADER.size : place + length]
-        place += _aligned(length)
-
-
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    place = 0
-    while place < len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, place)
-        yield kind & 0x3FFF, data[place + _ATTRIBUTE.size : place + length]  # the upper bits are flags
-        place += _aligned(length)
-
-
-def _attribute(kind: int, content: bytes) -> bytes:
-    length = _ATTRIBUTE.size + len(content)
-    return _ATTRIBUTE.pack(length, kind) + content + bytes(_aligned(length) - length)
-
-
-def _aligned(length: int) -> int:
-    return (length + 3) & ~3

@@ -89,7 +89,7 @@ HOMES = {
     "paramiko": {"drivers", "tasks"},
 }
 
-AGENT_MAY_USE = {"flask", "werkzeug", "amphora_agent", "_sha2"}  # the last one is of the library since Python 3.12
+AGENT_MAY_USE = {"flask", "werkzeug", "amphora_agent"}
 PROTOCOL_MAY_USE = {"amphora_agent"}
 
 

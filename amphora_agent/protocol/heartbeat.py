@@ -31,7 +31,6 @@ from __future__ import annotations
 import hmac
 import json
 import struct
-import uuid
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -191,7 +190,19 @@ def decode_counters(listener: bytes) -> tuple[int, ...]:
 
 def id_text(amphora_id: bytes) -> str:
     """The text form of an amphora id."""
-    return str(uuid.UUID(bytes=amphora_id))
+    text = amphora_id.hex()
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
+
+def id_bytes(text: str) -> bytes:
+    """The 16 bytes of an id in its text form. (`uuid` would be one of the larger modules that a first heartbeat waits for.)
+
+    :raises ValueError: it is none.
+    """
+    found = bytes.fromhex(text.replace("-", ""))
+    if len(found) != 16:
+        raise ValueError(f"{text!r} is no id")
+    return found
 
 
 def _slices(data: bytes, size: int) -> Iterator[bytes]:

@@ -29,6 +29,8 @@ class Heard:
 
     beat: float | None = None
     """Its first heartbeat, which it sends before it loads what serves the API."""
+    tried: float | None = None
+    """Its first answer to somebody who wants its agent, be it a refusal."""
     listens: float | None = None
     """The first connection that its agent took."""
     said: float | None = None
@@ -77,6 +79,7 @@ class Beats:
         if packet[9] == _UDP and to_port == self._port:
             heard.beat = heard.beat or now
         elif packet[9] == _TCP and from_port == _AGENT:
+            heard.tried = heard.tried or now
             if payload[13] & _SYN:
                 heard.listens = heard.listens or now
             elif int.from_bytes(packet[2:4]) > len(packet) - len(payload) + 4 * (payload[12] >> 4):  # more than its headers
@@ -109,6 +112,7 @@ class Way:
     run: float
     """The hypervisor's process began."""
     heard: float
+    tried: float
     listens: float
     said: float
 
@@ -135,12 +139,8 @@ class Creation:
 
     @property
     def reaction(self) -> float:
-        """Seconds from the last amphora's first heartbeat until the cloud was asked to let clients in."""
-        heard = max(one.heard for one in self.amphorae)
-        return (
-            min(call.at for call in self.calls if call.method == "POST" and "/security-group-rules" in call.path and call.at > heard)
-            - heard
-        )
+        """Seconds from the last amphora's first heartbeat until its agent was asked for something."""
+        return max(one.tried for one in self.amphorae) - max(one.heard for one in self.amphorae)
 
     @property
     def compute_service(self) -> float:
@@ -215,9 +215,10 @@ def _ways(site: Site, beats: Beats, load_balancer_id: str, calls: list[Call]) ->
         run, heard = started(server_id), beats.of(amphora["lb_network_ip"])
         assert run is not None, f"no hypervisor of this host runs {server_id}"
         assert heard.beat, "no heartbeat of it was seen"
+        assert heard.tried, "nobody asked for its agent"
         assert heard.listens, "no connection to its agent was seen"
         assert heard.said, "no answer of its agent was seen"
-        found.append(Way(server_id, _ordered(calls, server_id), run, heard.beat, heard.listens, heard.said))
+        found.append(Way(server_id, _ordered(calls, server_id), run, heard.beat, heard.tried, heard.listens, heard.said))
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
-import re
 import secrets
 import subprocess
 import sys
@@ -26,25 +25,12 @@ _CONFIG = boot.BootConfig(
     health_managers=(("198.19.250.1", 5555),),
     heartbeat_key="ab" * 32,
 )
-_NETWORKS = [
-    ("198.19.250.2/24", None),
-    ("198.19.250.2/24", "198.19.250.1"),
-    ("198.19.250.2/24", "198.19.251.1"),  # networks may have one that is not on their subnet
-    ("fd00:f1:1::2/64", None),
-    ("fd00:f1:1::2/64", "fd00:f1:1::1"),
-    ("fd00:f1:1::2/64", "fe80::1"),
-]
-_FIRST_WORD = """
-import json, sys
-from amphora_agent import first_word
-first_word._set_up(json.load(sys.stdin))
-"""
 _AGENT = """
 import sys
-from amphora_agent import interfaces, privileges
+from amphora_agent import management, privileges
 from amphora_agent.protocol import boot
 config = boot.BootConfig.parse(sys.stdin.buffer.read())
-interfaces.Interfaces().configure_management(config)
+management.configure(config)
 privileges.Sockets((config.management_address.partition("/")[0], config.agent_port))
 """
 
@@ -67,40 +53,26 @@ def namespaces() -> Iterator[tuple[str, str]]:
             subprocess.run(["ip", "netns", "delete", one], check=False)
 
 
-@pytest.mark.parametrize(("address", "gateway"), _NETWORKS)
+@pytest.mark.parametrize(
+    ("address", "gateway"),
+    [
+        ("198.19.250.2/24", None),
+        ("198.19.250.2/24", "198.19.250.1"),
+        ("198.19.250.2/24", "198.19.251.1"),  # networks may have one that is not on their subnet
+        ("fd00:f1:1::2/64", None),
+        ("fd00:f1:1::2/64", "fd00:f1:1::1"),
+        ("fd00:f1:1::2/64", "fe80::1"),
+    ],
+)
 def test_an_agent_has_its_address_and_its_route_at_once(namespaces: tuple[str, str], address: str, gateway: str | None) -> None:
     """An address of IPv6 that nobody may use yet sends no heartbeat; outside of our own image, nobody can listen there either."""
     inside, _ = namespaces
-    _do(_AGENT, inside, address, gateway)
+    config = dataclasses.replace(_CONFIG, management_address=address, management_gateway=gateway)
+    done = subprocess.run(
+        ["ip", "netns", "exec", inside, sys.executable, "-c", _AGENT], input=config.dump(), capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
     version = f"-{ipaddress.ip_interface(address).version}"
     routes = system.run(["ip", "-n", inside, version, "route", "show", "default"])
     assert (gateway or "") in routes
     assert bool(routes.strip()) is (gateway is not None)
-
-
-@pytest.mark.parametrize(("address", "gateway"), _NETWORKS)
-def test_the_first_heartbeat_leaves_the_card_as_the_agent_will_have_it(
-    namespaces: tuple[str, str], address: str, gateway: str | None
-) -> None:
-    inside, _ = namespaces
-    _do(_FIRST_WORD, inside, address, gateway)
-    before = _shown(inside)
-    _do(_AGENT, inside, address, gateway)
-    assert _shown(inside) == before
-    assert address in before
-
-
-def _do(code: str, namespace: str, address: str, gateway: str | None) -> None:
-    config = dataclasses.replace(_CONFIG, management_address=address, management_gateway=gateway)
-    command = ["ip", "netns", "exec", namespace, sys.executable, "-c", code]
-    done = subprocess.run(command, input=config.dump(), capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode()
-
-
-def _shown(namespace: str) -> str:
-    """Links but for what a cable does by itself, addresses but for those that the kernel makes of the card's, and default routes."""
-    link = system.run(["ip", "-n", namespace, "-o", "link", "show", "dev", "card"])
-    words = re.search(r"mtu \d+", link)
-    addresses = system.run(["ip", "-n", namespace, "-o", "address", "show", "scope", "global"])
-    routes = [system.run(["ip", "-n", namespace, version, "route", "show", "default"]) for version in ("-4", "-6")]
-    return "\n".join([words[0] if words else link, addresses, *routes])

@@ -49,7 +49,6 @@ EXPLAINED = {
     "controller/drivers/ca/local.py:LocalCertificateAuthority._files": "whether a file is another one than before: equal or not",
     "controller/deployment/own.py:certificates": "whether a certificate is good now, as an operator asks by hand",
     "amphora_agent/heartbeat.py:Heart._send": "what a beat says of the time; a manager learns how far this clock differs from its own",
-    "amphora_agent/first_word.py:datagram": "the same, of a machine's first beat",
 }
 
 

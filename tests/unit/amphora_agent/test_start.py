@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from amphora_agent import config_drive, interfaces, load_balancer, machine, programs, report, system
+from amphora_agent import config_drive, interfaces, load_balancer, machine, management, programs, report, system
 from amphora_agent.protocol import boot
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -77,7 +77,7 @@ def test_a_machine_starts_though_its_ssh_server_does_not(
 
     monkeypatch.setattr(system, "run", run)
     monkeypatch.setattr(system, "write_file", lambda path, content: written.update({str(path): content}))
-    monkeypatch.setattr(interfaces.Interfaces, "configure_management", lambda self, config: None)
+    monkeypatch.setattr(management, "configure", lambda config: None)
     monkeypatch.setattr(machine, "_SSH", tmp_path)
     monkeypatch.setattr("socket.sethostname", lambda name: None)
     machine._take(config_drive.Drive("amphora-1", files, keys=("ssh-ed25519 AAAA",)))
@@ -101,7 +101,7 @@ def test_a_machine_starts_though_nobody_answers_by_dhcp(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(system, "run", run)
     monkeypatch.setattr(system, "write_file", lambda path, content: written.update({str(path): content}))
-    monkeypatch.setattr(interfaces.Interfaces, "management_name", lambda self, mac: "eth0")
+    monkeypatch.setattr(management, "wait_for", lambda mac: management.Card(2, "eth0"))
     monkeypatch.setattr(socket, "sethostname", lambda name: None)
     machine._take(DRIVE)
     assert written == DRIVE.files
