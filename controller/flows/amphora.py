@@ -11,23 +11,20 @@ from controller.tasks import amphora, compute, network, passes, push
 
 
 def obtain(services: Services, coming: amphora.Coming) -> linear_flow.Flow:
-    """Have these amphorae up and heard; those that serve already are left as they are. They boot side by side; one step waits for all."""
+    """Have these amphorae up and heard; those that serve already are left as they are. What they are booted with is made side by side, and
+    so do they boot; one step waits for all.
+    """
     paired = any(role is not status.Role.STANDALONE for _, role in coming)
+    each = [(role, {"amphora_id": amphora_id}, passes.Ports()) for amphora_id, role in coming]
     return linear_flow.Flow("obtain").add(
         amphora.RecordAmphorae(services, coming),
-        *([compute.EnsureServerGroup(services)] * paired),
-        unordered_flow.Flow("boot").add(*(_boot(services, amphora_id, role) for amphora_id, role in coming)),
+        unordered_flow.Flow("prepare").add(
+            *([compute.EnsureServerGroup(services)] * paired),
+            *(network.PlugPorts(services, ports, of=role, inject=mine) for role, mine, ports in each),
+        ),
+        unordered_flow.Flow("boot").add(*(compute.Boot(services, ports, of=role, inject=mine) for role, mine, ports in each)),
         network.OpenWhileBooting(services),
         amphora.AwaitFirstHeartbeats(services, coming),
-    )
-
-
-def _boot(services: Services, amphora_id: str, role: status.Role) -> linear_flow.Flow:
-    mine = {"amphora_id": amphora_id}
-    ports = passes.Ports()
-    return linear_flow.Flow(f"boot {role}").add(
-        network.PlugPorts(services, ports, of=role, inject=mine),
-        compute.Boot(services, ports, of=role, inject=mine),
     )
 
 
