@@ -22,6 +22,7 @@ from amphora_agent.netlink_messages import (
     TO_BE_ANSWERED,
     attribute,
     attributes,
+    connected,
     error,
     message,
     messages,
@@ -68,7 +69,7 @@ def configure(config: boot.BootConfig) -> None:
     :raises SettingRefused: the kernel does not take one of them.
     """
     card = wait_for(config.management_mac)
-    with _kernel() as kernel:
+    with connected(socket.NETLINK_ROUTE) as kernel:
         for words, kind, body in _settings(card.number, config):
             kernel.send(message(kind, REQUEST | TO_BE_ANSWERED | (0 if kind == _NEW_LINK else CREATE | REPLACE), body))
             if number := next(error(content) for answer, _, content in messages(kernel.recv(1 << 16)) if answer == ERROR):
@@ -77,7 +78,7 @@ def configure(config: boot.BootConfig) -> None:
 
 def _card(mac: str) -> Card | None:
     wanted = bytes.fromhex(mac.replace(":", ""))
-    with _kernel() as kernel:
+    with connected(socket.NETLINK_ROUTE) as kernel:
         kernel.send(message(_GET_LINK, REQUEST | DUMP, _LINK.pack(0, 0, 0, 0, 0)))
         found = None
         while True:
@@ -103,10 +104,3 @@ def _settings(number: int, config: boot.BootConfig) -> Iterator[tuple[str, int, 
         by_default = _ROUTE.pack(family, 0, 0, 0, _MAIN_TABLE, _BY_BOOT, 0, _UNICAST, _ON_LINK)
         via = attribute(_GATEWAY, socket.inet_pton(family, config.management_gateway)) + attribute(_CARD, struct.pack("=i", number))
         yield f"default route via {config.management_gateway}", _NEW_ROUTE, by_default + via
-
-
-def _kernel() -> socket.socket:
-    kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-    kernel.settimeout(5)
-    kernel.bind((0, 0))
-    return kernel

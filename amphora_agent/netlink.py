@@ -15,7 +15,7 @@ import struct
 from collections.abc import Iterator, Sequence
 
 from amphora_agent import netlink_messages
-from amphora_agent.netlink_messages import DONE, DUMP, ERROR, REQUEST, attribute, attributes, messages
+from amphora_agent.netlink_messages import DONE, DUMP, ERROR, REQUEST, attribute, attributes, check, messages
 
 _NETFILTER = 12  # netlink's family
 _INTERRUPTED = 0x10
@@ -46,7 +46,7 @@ def counters(table: str) -> dict[str, tuple[int, int]]:
 
     :raises OSError: the kernel does not tell.
     """
-    with _socket() as asking:
+    with netlink_messages.connected(_NETFILTER) as asking:
         for _ in range(_TRIES):
             found = _ask(asking, table)
             if found is not None:
@@ -60,7 +60,7 @@ def counted_elements(table: str, name: str) -> dict[bytes, tuple[int, int]]:
 
     :raises OSError: the kernel does not tell.
     """
-    with _socket() as asking:
+    with netlink_messages.connected(_NETFILTER) as asking:
         for _ in range(_TRIES):
             found = _elements(asking, table, name)
             if found is not None:
@@ -73,7 +73,7 @@ def has_table(table: str) -> bool:
 
     :raises OSError: the kernel does not tell.
     """
-    with _socket() as asking:
+    with netlink_messages.connected(_NETFILTER) as asking:
         _send(asking, _GET_TABLE, REQUEST, attribute(_TABLE, table.encode() + b"\0"))
         ((kind, _, content), *_) = messages(asking.recv(1 << 16))
     number = netlink_messages.error(content) if kind == ERROR else 0
@@ -97,13 +97,13 @@ def flows(version: int) -> Iterator[Flow]:
 
     :raises OSError: the kernel does not tell.
     """
-    with _socket() as asking:
+    with netlink_messages.connected(_NETFILTER) as asking:
         _send(asking, _GET_FLOW, REQUEST | DUMP, b"", _FAMILIES[version])
         while True:
             for kind, _, content in messages(asking.recv(1 << 20)):
                 if kind == DONE:
                     return
-                _raise(kind, content)
+                check(kind, content)
                 fields = dict(attributes(content[_FAMILY_SIZE:]))
                 asked = dict(attributes(fields[_ASKED]))
                 protocol = dict(attributes(asked[_OF_PROTOCOL]))
@@ -120,27 +120,14 @@ def end_flows(version: int, some: Sequence[Flow]) -> None:
 
     :raises OSError: the kernel does not end them.
     """
-    with _socket() as asking:
+    with netlink_messages.connected(_NETFILTER) as asking:
         asking.setblocking(False)
         for begin in range(0, len(some), _AT_ONCE):
             asking.send(b"".join(_message(_DELETE_FLOW, REQUEST, one.key, _FAMILIES[version]) for one in some[begin : begin + _AT_ONCE]))
             with contextlib.suppress(BlockingIOError):  # it answers at once, and errors alone
                 while True:
                     for kind, _, content in messages(asking.recv(1 << 16)):
-                        _raise(kind, content, errno.ENOENT)
-
-
-def _raise(kind: int, content: bytes, passed_over: int = 0) -> None:
-    """:raises OSError: a message says so."""
-    if kind == ERROR and (number := netlink_messages.error(content)) not in (0, passed_over):
-        raise OSError(number, os.strerror(number))
-
-
-def _socket() -> socket.socket:
-    asking = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETFILTER)
-    asking.settimeout(5)
-    asking.bind((0, 0))
-    return asking
+                        check(kind, content, errno.ENOENT)
 
 
 def _send(asking: socket.socket, kind: int, flags: int, attributes: bytes, family: int = _INET) -> None:
@@ -189,7 +176,7 @@ def _dumped(asking: socket.socket, question: int, answer: int, wanted: bytes, fi
             interrupted = interrupted or bool(flags & _INTERRUPTED)
             if kind == DONE:
                 return None if interrupted else told
-            _raise(kind, content, fine)
+            check(kind, content, fine)
             if kind == ERROR:
                 return told
             if kind == answer:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import dataclasses
 import errno
 import ipaddress
-import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator
 
+from amphora_agent import netlink_messages
+from amphora_agent.netlink_messages import DONE, DUMP, REQUEST, TO_BE_ANSWERED, check, messages
+
 _SOCK_DIAG = 4  # netlink's family
 _OF_FAMILY, _DESTROY = 20, 21
-_REQUEST, _ACKNOWLEDGE, _DUMP = 0x1, 0x4, 0x300
-_ERROR, _DONE = 2, 3
 _LISTENS = 10
 _STANDING = (1, 4, 5, 8, 9, 11)  # established, and with one half closed (net/tcp_states.h)
 _STATES = sum(1 << state for state in (_LISTENS, *_STANDING))
@@ -25,7 +25,6 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _KINDS: dict[int, type[_Address]] = {4: ipaddress.IPv4Address, 6: ipaddress.IPv6Address}
 _SIZES = {4: 4, 6: 16}
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
-_HEADER = struct.Struct("=IHHII")
 _ASKED = struct.Struct("=BBBxI")  # and after it what tells a socket from others
 _KEY = slice(4, 52)
 _PLACE = struct.Struct("!HH16s16s")
@@ -49,13 +48,13 @@ def tcp(version: int) -> Iterator[Socket]:
 
     :raises OSError: the kernel does not tell.
     """
-    with _socket() as asking:
-        asking.send(_message(_OF_FAMILY, _DUMP, version, bytes(48)))
+    with netlink_messages.connected(_SOCK_DIAG) as asking:
+        asking.send(_message(_OF_FAMILY, DUMP, version, bytes(48)))
         while True:
-            for kind, content in _messages(asking.recv(1 << 20)):
-                if kind == _DONE:
+            for kind, _, content in messages(asking.recv(1 << 20)):
+                if kind == DONE:
                     return
-                _raise(kind, content)
+                check(kind, content)
                 port, peer_port, address, peer = _PLACE.unpack_from(content, _KEY.start)
                 own, other = (_KINDS[version](one[: _SIZES[version]]) for one in (address, peer))
                 yield Socket(version, own, port, other, peer_port, content[1] == _LISTENS, content[_KEY])
@@ -66,35 +65,13 @@ def end(some: Iterable[Socket]) -> None:
 
     :raises OSError: the kernel does not end them.
     """
-    with _socket() as asking:
+    with netlink_messages.connected(_SOCK_DIAG) as asking:
         for one in some:
-            asking.send(_message(_DESTROY, _ACKNOWLEDGE, one.version, one.key))
-            for kind, content in _messages(asking.recv(1 << 16)):
-                _raise(kind, content, errno.ENOENT)
-
-
-def _socket() -> socket.socket:
-    asking = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG)
-    asking.settimeout(5)
-    asking.bind((0, 0))
-    return asking
+            asking.send(_message(_DESTROY, TO_BE_ANSWERED, one.version, one.key))
+            for kind, _, content in messages(asking.recv(1 << 16)):
+                check(kind, content, errno.ENOENT)
 
 
 def _message(kind: int, flags: int, version: int, key: bytes) -> bytes:
     body = _ASKED.pack(_FAMILIES[version], socket.IPPROTO_TCP, 0, _STATES) + key
-    return _HEADER.pack(_HEADER.size + len(body), kind, _REQUEST | flags, 1, 0) + body
-
-
-def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Type and content of each."""
-    place = 0
-    while place < len(data):
-        length, kind, _, _, _ = _HEADER.unpack_from(data, place)
-        yield kind, data[place + _HEADER.size : place + length]
-        place += (length + 3) & ~3
-
-
-def _raise(kind: int, content: bytes, passed_over: int = 0) -> None:
-    """:raises OSError: a message says so."""
-    if kind == _ERROR and (number := -struct.unpack_from("=i", content)[0]) not in (0, passed_over):
-        raise OSError(number, os.strerror(number))
+    return netlink_messages.message(kind, REQUEST | flags, body)
