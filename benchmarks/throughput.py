@@ -1,9 +1,11 @@
 """What an amphora costs a client over a HAProxy that an expert wrote: `python -m benchmarks.throughput` (root, wrk; about four minutes).
 
-Requests and TLS handshakes per second, and the 99th percentile of the latency, through a namespace amphora and through `EXPERT` in the same
-amphora, on other ports of the VIP: cables, packet filter and members are the same. Both are loaded in turns of some seconds in one run, so
-that whatever else the machine does meets both; the ratio is what counts. Each HAProxy is in a session of its own, as those of amphorae are:
-Linux gives each session its share of the processors (autogroup, sched(7)), and what shares one with wrk and the members gets more of them.
+Requests and TLS handshakes per second, the processor time that HAProxy takes for one, and the 99th percentile of the latency, through a
+namespace amphora and through `EXPERT` in the same amphora, on other ports of the VIP: cables, packet filter and members are the same. Both
+are loaded in turns of some seconds in one run, so that whatever else the machine does meets both; the ratio is what counts. Where client,
+members and HAProxy share the processors, rates differ from turn to turn by a tenth and more, and HAProxy's processor time hardly at all.
+Each HAProxy is in a session of its own, as those of amphorae are: Linux gives each session its share of the processors (autogroup,
+sched(7)), and what shares one with wrk and the members gets more of them.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import os
 import pathlib
 import re
 import signal
@@ -21,12 +24,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from amphora_agent import system
 from benchmarks import harness
 from controller.dev.client import eventually
 from controller.drivers.secrets import bundles, local
 from controller.embedded import networking
 from tests import tls_material
-from tests.integration.site import Site
+from tests.integration.site import Site, haproxy_workers
 
 ROUNDS, SECONDS = 30, 1
 """Turns of each, and for how long it is loaded in one: many short ones, because what else the machine does changes within seconds."""
@@ -110,13 +114,15 @@ def _side_by_side(site: Site, calibration: float) -> None:
     vip = made["vip_address"]
     (amphora,) = [one["id"] for one in site.machine.status()["amphorae"] if one["load_balancer_id"] == made["id"]]
     text = EXPERT.format(folder=site.folder, vip=vip, one=site.web["web-1"], two=site.web["web-2"])
-    with haproxy(site, amphora, text, "ip", "netns", "exec", "haproxy"):
+    (status,) = site.machine.status()["amphorae"]
+    with haproxy(site, amphora, text, "ip", "netns", "exec", "haproxy") as expert:
+        processes = {"ours": haproxy_workers(status), "expert": {expert}}
         ports = {"ours": {"http": 80, "https": 443}, "expert": {"http": 8080, "https": 8443}}
         for load in LOADS:
             places = {name: f"{load.scheme}://{vip}:{own[load.scheme]}/" for name, own in ports.items()}
             for url in places.values():
                 eventually(lambda url=url: _loaded(site, Load("", "", ("-c1",)), url, 1)[0] > 0, 20)  # type: ignore[misc]
-            _compare(site, load, places, calibration)
+            _compare(site, load, places, processes, calibration)
 
 
 def _ours(site: Site, certificate: str) -> dict[str, Any]:
@@ -141,17 +147,22 @@ def _ours(site: Site, certificate: str) -> dict[str, Any]:
     return made
 
 
-def _compare(site: Site, load: Load, places: dict[str, str], calibration: float) -> None:
+def _compare(site: Site, load: Load, places: dict[str, str], processes: dict[str, set[int]], calibration: float) -> None:
     """In turns, whose order changes: the second of two may meet what the first has left."""
     rates: dict[str, list[float]] = {name: [] for name in places}
     tails: dict[str, list[float]] = {name: [] for name in places}
+    costs, answers = dict.fromkeys(places, 0.0), dict.fromkeys(places, 0)
     for turn in range(ROUNDS):
         for name in sorted(places, reverse=bool(turn % 2)):
-            rate, tail = _loaded(site, load, places[name], SECONDS)
+            before = _cpu_seconds(processes[name])
+            rate, tail, answered = _loaded(site, load, places[name], SECONDS)
+            costs[name] += _cpu_seconds(processes[name]) - before
+            answers[name] += answered
             rates[name].append(rate)
             tails[name].append(tail)
     ratios = [ours / expert for ours, expert in zip(rates["ours"], rates["expert"], strict=True)]
     lower, upper = _interval(ratios)
+    each = {name: costs[name] / answers[name] for name in places}
     harness.emit(
         load.name,
         ours_per_second=statistics.median(rates["ours"]),
@@ -160,12 +171,29 @@ def _compare(site: Site, load: Load, places: dict[str, str], calibration: float)
         ratio_median=statistics.median(ratios),
         ratio_median_from=lower,
         ratio_median_to=upper,
+        ours_cpu_microseconds=each["ours"] * 1e6,
+        expert_cpu_microseconds=each["expert"] * 1e6,
+        ratio_for_the_same_cpu=each["expert"] / each["ours"],
         ours_p99_ms=statistics.median(tails["ours"]),
         expert_p99_ms=statistics.median(tails["expert"]),
         rounds=ROUNDS,
         goal_ratio=GOAL,
         calibration_seconds=calibration,
     )
+
+
+def _haproxy_of(file: pathlib.Path) -> int:
+    """The process that a wrapper has begun in another namespace."""
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (process / "cmdline").read_text().split("\0")
+            if words[0] == "haproxy" and str(file) in words:
+                return int(process.name)
+    raise RuntimeError(f"no HAProxy reads {file}")
+
+
+def _cpu_seconds(pids: set[int]) -> float:
+    return sum(system.processor_time(pid) for pid in pids) / os.sysconf("SC_CLK_TCK")
 
 
 def _interval(values: list[float]) -> tuple[float, float]:
@@ -178,8 +206,8 @@ def _interval(values: list[float]) -> tuple[float, float]:
     return ordered[max(below, 0)], ordered[-1 - max(below, 0)]
 
 
-def _loaded(site: Site, load: Load, url: str, seconds: int) -> tuple[float, float]:
-    """Requests per second, and the 99th percentile of their latency in milliseconds.
+def _loaded(site: Site, load: Load, url: str, seconds: int) -> tuple[float, float, int]:
+    """Requests per second, the 99th percentile of their latency in milliseconds, and how many there were.
 
     :raises RuntimeError: requests failed.
     """
@@ -187,16 +215,17 @@ def _loaded(site: Site, load: Load, url: str, seconds: int) -> tuple[float, floa
     said = subprocess.run([*site.machine.entrance("client"), *command], capture_output=True, text=True, check=False).stdout
     rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
     tail = re.search(r"99%\s+([\d.]+)(us|ms|s)", said)
-    if rate is None or tail is None:
-        return 0.0, 0.0
+    answered = re.search(r"(\d+) requests in", said)
+    if rate is None or tail is None or answered is None:
+        return 0.0, 0.0, 0
     if re.search(r"Non-2xx|Socket errors: .*(connect|read|write|timeout) [1-9]", said):
         raise RuntimeError(f"{url}: {said}")
-    return float(rate[1]), float(tail[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[tail[2]]
+    return float(rate[1]), float(tail[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[tail[2]], int(answered[1])
 
 
 @contextlib.contextmanager
-def haproxy(site: Site, where: str, text: str, *entrance: str) -> Iterator[None]:
-    """A HAProxy of this text in a machine of the tenant's network."""
+def haproxy(site: Site, where: str, text: str, *entrance: str) -> Iterator[int]:
+    """A HAProxy of this text in a machine of the tenant's network; its process."""
     file = site.folder / f"{where}.cfg"
     file.write_text(text)
     command = [*site.machine.entrance(where), *entrance, "haproxy", "-db", "-f", str(file)]
@@ -205,7 +234,7 @@ def haproxy(site: Site, where: str, text: str, *entrance: str) -> Iterator[None]
         time.sleep(1)
         if running.poll() is not None:
             raise RuntimeError(file.with_suffix(".log").read_text())
-        yield
+        yield _haproxy_of(file)
     finally:
         running.send_signal(signal.SIGTERM)
         running.wait()
