@@ -179,15 +179,16 @@ def _links(network: dict[str, Any]) -> Iterator[Link]:
     cards = {str(one["id"]): one for one in network.get("links", ()) if one.get("ethernet_mac_address")}
     for key, card in cards.items():
         own = [one for one in network.get("networks", ()) if one.get("link") == key]
-        static = [one for one in own if one["type"] in ("ipv4", "ipv6")]
+        # of IPv6, in whatever way the subnet would give it: `ipv6_slaac`, for instance
+        told = [one for one in own if one["type"] in ("ipv4", "ipv6") or (one["type"].startswith("ipv6_") and one.get("ip_address"))]
         yield Link(
             mac=str(card["ethernet_mac_address"]).lower(),
             mtu=None if card.get("mtu") is None else int(card["mtu"]),
             networks=tuple(str(one["network_id"]) for one in own if one.get("network_id")),
-            addresses=tuple(_cidr(str(one["ip_address"]), one.get("netmask")) for one in static),
+            addresses=tuple(_cidr(str(one["ip_address"]), one.get("netmask")) for one in told),
             routes=tuple(
                 (_cidr(str(route["network"]), route.get("netmask")), str(route["gateway"]))
-                for one in static
+                for one in told
                 for route in one.get("routes", ())
             ),
             dhcp=any(one["type"] == "ipv4_dhcp" for one in own),

@@ -133,7 +133,7 @@ def _bring_up(link: config_drive.Link, default: str = "yes") -> None:
     lines += [f"address replace {address} dev {name}" + (" nodad" if ":" in address else "") for address in link.addresses]
     lines += [f"route replace {to} via {gateway} dev {name} onlink" for to, gateway in link.routes]
     system.run(["ip", "-batch", "-"], stdin="\n".join(lines) + "\n")
-    if link.dhcp and not link.addresses:
+    if link.dhcp:  # also beside addresses of IPv6
         system.run(["busybox", "env", f"default={default}", *_DHCP, "-i", name])
 
 

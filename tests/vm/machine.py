@@ -22,6 +22,7 @@ from tests.integration import agent_amphora
 
 COMMAND_LINE = "console=ttyS0,115200 loglevel=4 panic=5 net.ifnames=0 cryptomgr.notests"
 BESIDES_OUTSIDE, BESIDES, BESIDES_ROUTE = "198.19.251.1", "198.19.251.2", "203.0.113.0"
+BESIDES_6 = "fd19:251::2"
 """Addresses on the second network of the operator's, and what is behind it."""
 UEFI = pathlib.Path("/usr/share/OVMF/OVMF_CODE.fd")
 
@@ -206,6 +207,8 @@ class Machine(agent_amphora.Amphora):
         networks = [
             {**plain, "id": "network0", "network_id": "management", "link": "mgmt", "ip_address": agent_amphora.AGENT, "routes": []},
             {**plain, "id": "network1", "network_id": "operators", "link": "besides", "ip_address": BESIDES, "routes": routes},
+            {"id": "network2", "network_id": "operators", "link": "besides", "type": "ipv6_dhcpv6-stateful", "ip_address": BESIDES_6}
+            | {"netmask": "ffff:ffff:ffff:ffff::", "routes": []},
         ]
         (latest / "network_data.json").write_text(json.dumps({"links": links, "networks": networks, "services": []}))
         drive = self.folder / "drive"

@@ -125,6 +125,17 @@ def test_addresses_and_routes_of_both_versions_are_read(tmp_path: pathlib.Path) 
     assert (second.addresses, second.dhcp) == ((), True)
 
 
+@pytest.mark.parametrize("kind", ["ipv6", "ipv6_slaac", "ipv6_dhcpv6-stateless", "ipv6_dhcpv6-stateful"])
+def test_an_address_is_taken_however_the_subnet_would_give_it(tmp_path: pathlib.Path, kind: str) -> None:
+    """Nova (`nova/virt/netutils.py`) writes it for each mode of IPv6, and leaves it out only where DHCP gives it."""
+    address = {"ip_address": "2001:db8::5", "netmask": "ffff:ffff:ffff:ffff::"}
+    routes = [{"network": "::", "netmask": "::", "gateway": "2001:db8::1"}]
+    networks = [{"link": "tap1", "type": "ipv4_dhcp"}, {"link": "tap1", "type": kind, **address, "routes": routes}]
+    network = {"links": [{"id": "tap1", "ethernet_mac_address": "fa:16:3e:00:00:01"}], "networks": networks}
+    (link,) = config_drive.read(a_drive(tmp_path, network=network)).links
+    assert (link.addresses, link.routes, link.dhcp) == (("2001:db8::5/64",), (("::/0", "2001:db8::1"),), True)
+
+
 def test_a_drive_is_known_by_its_label(tmp_path: pathlib.Path) -> None:
     iso = bytearray(40 * 1024)
     iso[32769:32774], iso[32808:32840] = b"CD001", b"config-2".ljust(32)

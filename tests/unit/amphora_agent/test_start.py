@@ -108,6 +108,22 @@ def test_a_machine_starts_though_nobody_answers_by_dhcp(monkeypatch: pytest.Monk
     assert "no lease" in caplog.text
 
 
+def test_a_card_with_an_address_of_ipv6_asks_for_its_other_one_by_dhcp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a network of both versions; with the lease come the subnet's routes, by which health managers may be found."""
+    commands: list[list[str]] = []
+
+    def run(command: list[str], stdin: str = "") -> str:
+        commands.append([*command, *stdin.splitlines()])
+        return ""
+
+    monkeypatch.setattr(system, "run", run)
+    monkeypatch.setattr(management, "wait_for", lambda mac: management.Card(2, "eth0"))
+    machine._bring_up(config_drive.Link(mac="02:f1:00:00:00:01", mtu=1400, addresses=("2001:db8::5/64",), dhcp=True))
+    batch, asked = commands
+    assert batch[-1] == "address replace 2001:db8::5/64 dev eth0 nodad"
+    assert asked == ["busybox", "env", "default=yes", *machine._DHCP, "-i", "eth0"]
+
+
 @pytest.mark.parametrize(
     ("given", "default", "routes"),
     [
