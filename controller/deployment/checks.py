@@ -43,6 +43,8 @@ CHECKS = (
     _check(identity.extensions, _neutron, "credentials", "endpoints"),
     _check(machines.image, _nova, "credentials", "endpoints"),
     _check(machines.flavor, _nova, "credentials", "endpoints"),
+    _check(machines.volume, _nova, "credentials", "endpoints"),
+    _check(machines.zone, _nova, "credentials", "endpoints"),
     _check(networks.networks, _neutron, "credentials", "endpoints"),
     _check(networks.groups, _neutron, "credentials", "endpoints"),
     _check(networks.heartbeats, _neutron, "credentials", "endpoints"),

@@ -57,7 +57,7 @@ def credentials(site: Site) -> Finding:
 def endpoints(site: Site) -> Iterator[Finding]:
     """Are the services in the catalogue, and do they answer?"""
     worker = site.conf.controller_worker
-    more = {"key_manager": worker.secrets_driver == "barbican", "block_storage": worker.volume_driver == "volume_cinder_driver"}
+    more = {"key_manager": worker.secrets_driver == "barbican", "block_storage": worker.volume_driver == nova.VOLUME_DRIVER}
     for name in ["compute", "network", "image", *(name for name, used in more.items() if used)]:
         section = cloud.SECTIONS[name]
         try:

@@ -8,6 +8,7 @@ from typing import Any
 
 from controller.deployment.report import Finding, failure, ok, warning
 from controller.deployment.site import Document, Site
+from controller.drivers.compute import nova
 from controller.openstack import errors
 
 IMAGE_PROPERTIES = {"hw_cdrom_bus": "scsi", "hw_scsi_model": "virtio-scsi"}
@@ -75,9 +76,44 @@ def flavor(site: Site) -> Iterator[Finding]:
     if found["ram"] < MEMORY:
         yield failure("flavor-memory", f"{who} has less than {MEMORY} MiB of memory", "another flavor")
     needed = _disk(site.image)
-    if found["disk"] and found["disk"] < needed:  # 0: as large as the image
+    if not _from_volumes(site) and found["disk"] and found["disk"] < needed:  # 0: as large as the image
         yield failure("flavor-disk", f"{who} is smaller than the image, which needs {needed} GiB", "a flavor with a larger disk, or with 0")
     yield ok(who)
+
+
+def zone(site: Site) -> Finding:
+    """Is the zone there that amphorae boot in?"""
+    name = site.conf.nova.availability_zone
+    if not name:
+        return ok("none is named: compute chooses")
+    known = {one["zoneName"]: one for one in site.compute.get("/os-availability-zone")["availabilityZoneInfo"]}
+    found = known.get(name.partition(":")[0])  # an administrator may name a host, too: zone:host
+    if found is None or not found["zoneState"]["available"]:
+        words = f"compute has no zone {name}" if found is None else f"no host of the zone {name} is up"
+        fix = f"[nova] availability_zone = one of {', '.join(sorted(known)) or 'none'}, or leave it out"
+        return failure("zone", words, fix)
+    return ok(name)
+
+
+def volume(site: Site) -> Iterator[Finding]:
+    """Are the volumes that amphorae boot from large enough, and of a type that is there?"""
+    size, kind = site.conf.cinder.volume_size, site.conf.cinder.volume_type
+    if not _from_volumes(site):
+        yield ok("no amphora boots from one")
+        return
+    needed = _disk(site.image)
+    if size < needed:
+        yield failure("volume-size", f"volumes of {size} GiB are smaller than the image, which needs {needed}", "[cinder] volume_size")
+    if kind:
+        found = site.cloud.service("block_storage").get("/types")["volume_types"]
+        if kind not in {one[key] for one in found for key in ("id", "name")}:
+            fix = f"[cinder] volume_type = one of {', '.join(sorted(one['name'] for one in found))}, or leave it out"
+            yield failure("volume-type", f"the volume service has no type {kind} that we see", fix)
+    yield ok(f"{size} GiB{f', {kind}' if kind else ''}")
+
+
+def _from_volumes(site: Site) -> bool:
+    return bool(site.conf.controller_worker.volume_driver == nova.VOLUME_DRIVER)
 
 
 def _disk(found: Document | None) -> int:
@@ -119,7 +155,7 @@ def _rooms(site: Site) -> Mapping[str, tuple[int | None, int]]:
     }
     if site.conf.nova.enable_anti_affinity and amphorae > 1:
         rooms["server-groups"] = (_left(machines["server_groups"], "in_use"), 1)
-    if site.conf.controller_worker.volume_driver == "volume_cinder_driver":
+    if _from_volumes(site):
         rooms |= _volumes(site, amphorae)
     return rooms
 

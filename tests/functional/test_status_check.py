@@ -212,6 +212,14 @@ def _without_hosts(world: World, *names: str) -> None:
         world.cloud.drop("os-services", host=one)
 
 
+def _from_volumes(world: World, kind: str | None = None, of_image: int = 16) -> None:
+    """Amphorae boot from volumes of 16 GiB, of this type; the image takes so many GiB."""
+    world.image().update(min_disk=of_image)
+    world.cloud.identity.offer("block-storage", "/volume/v3")
+    world.set("controller_worker", "volume_driver", "volume_cinder_driver")
+    world.set("cinder", "volume_type", kind)
+
+
 def _short_lived(world: World) -> None:
     """Roots that end in a fortnight."""
     shutil.rmtree(world.folder / "ca")
@@ -263,6 +271,9 @@ BREAKS: dict[str, Callable[[World], Any]] = {
     "flavor-missing": lambda w: w.cloud.store["flavors"].clear(),
     "flavor-memory": lambda w: w.cloud.named("flavors", "amphora").update(ram=128),
     "flavor-disk": lambda w: w.image().update(virtual_size=2**32),
+    "zone": lambda w: w.set("nova", "availability_zone", "elsewhere"),
+    "volume-size": lambda w: _from_volumes(w, of_image=17),
+    "volume-type": lambda w: _from_volumes(w, "golden"),
     "quota-full": lambda w: _full(w, "port", 3),
     "quota-low": lambda w: _full(w, "instances", 6),
     "key-missing": lambda w: w.set("controller_worker", "amp_ssh_key_name", "day-shift"),
@@ -306,9 +317,7 @@ def test_volumes_are_counted_where_amphorae_boot_from_them(world: World, quotas:
     """Of 16 GiB each, of the type `fast`."""
     world.cloud.volume_quotas = quotas
     assert [one for one in world.check() if one.check == "quota" and what in one.finding.found] == [], "nothing boots from volumes"
-    world.cloud.identity.offer("block-storage", "/volume/v3")
-    world.set("controller_worker", "volume_driver", "volume_cinder_driver")
-    world.set("cinder", "volume_type", "fast")
+    _from_volumes(world, "fast")
     (told,) = [one.finding for one in world.check() if one.check == "quota"]
     assert f"({what} is the narrowest)" in told.found
     assert told.fix.startswith(f"openstack quota set {fix} ")
@@ -344,6 +353,27 @@ def test_our_image_is_found_however_many_others_have_its_tag(world: World) -> No
         fit = {"tags": ["amphora"], "status": "active", "visibility": "public", "disk_format": "qcow2", "size": 1}
         world.cloud.add("images", name=f"theirs-{place}", owner="somebody", created_at=f"2999-01-01T00:00:{place:02d}Z", **fit)
     assert [one.finding for one in world.check() if one.check == "image" and one.finding.level is not report.Level.OK] == []
+
+
+def test_a_volume_is_as_large_as_it_is_told_to_be_whatever_the_flavor_says(world: World) -> None:
+    _from_volumes(world, "fast")
+    world.cloud.named("flavors", "amphora").update(disk=1)
+    assert [one for one in world.check() if one.check in ("flavor", "volume") and one.finding.level is not report.Level.OK] == []
+
+
+@pytest.mark.parametrize("zone", ["nova", "nova:compute-1"])
+def test_a_zone_may_name_a_host_beside_itself(world: World, zone: str) -> None:
+    """As Nova takes it of administrators."""
+    world.set("nova", "availability_zone", zone)
+    assert [one.finding.level for one in world.check() if one.check == "zone"] == [report.Level.OK]
+
+
+@pytest.mark.parametrize(("status", "kind"), [(403, "PolicyNotAuthorized"), (404, "HTTPNotFound")])
+def test_free_addresses_that_nobody_tells_us_are_no_fault(world: World, status: int, kind: str) -> None:
+    """Neutron tells administrators alone, and not without an extension for it; no load balancer needs it."""
+    body = {"NeutronError": {"type": kind, "message": "not for you", "detail": ""}}
+    world.cloud.refused.append(("GET", "/network-ip-availabilities/", status, body))
+    assert [one for one in world.check() if one.finding.level is not report.Level.OK] == []
 
 
 def test_a_keystone_that_does_not_answer_is_told_with_the_option_that_names_it(world: World) -> None:

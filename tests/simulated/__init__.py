@@ -65,6 +65,7 @@ class SimulatedCloud:
         self.cut: int | None = None  # after so many more writes the answer is lost
         self.away_after: int | None = None  # after so many more requests of any kind nobody answers
         self.reads: list[str] = []  # what was read, with its query
+        self.volume_types = ["__DEFAULT__", "fast"]
         self.volume_quotas: dict[str, tuple[int, int]] = {}  # limit and what is used, by Cinder's names
         self.discoveries: list[str] = []  # services of which a document of versions was read
         self.faults: list[Fault] = []
@@ -145,6 +146,7 @@ class SimulatedCloud:
             app.register_blueprint(service.blueprint, url_prefix=f"/{name}")
         app.get("/volume/v3")(self._volumes)
         app.get("/volume/v3/volumes", endpoint="volumes")(lambda: {"volumes": []})
+        app.get("/volume/v3/types")(self._volume_types)
         app.get("/volume/v3/os-quota-sets/<project>")(self._volume_quotas)
         app.get("/load-balancer")(lambda: {"versions": [{"id": "v2.0", "status": "CURRENT"}]})
         app.before_request(self._before)
@@ -156,6 +158,9 @@ class SimulatedCloud:
         """Cinder, as far as Nova's clients ask it anything: whether it is there."""
         links = [{"rel": "self", "href": f"{self.url}/volume/v3/"}]
         return {"versions": [{"id": "v3.0", "status": "CURRENT", "version": "3.70", "min_version": "3.0", "links": links}]}
+
+    def _volume_types(self) -> dict[str, Any]:
+        return {"volume_types": [{"id": f"type-{one}", "name": one} for one in self.volume_types]}
 
     def _volume_quotas(self, project: str) -> dict[str, Any]:
         shown = {"volumes": (10, 0), "gigabytes": (1000, 0), "per_volume_gigabytes": (-1, 0), **self.volume_quotas}

@@ -39,7 +39,8 @@ _LONGEST_USER_DATA = 65535  # characters of base64; Nova's API reference, "Creat
 _PAGE = 500
 _SMALLEST_PAGE = 20
 """Groups: a longer page may have been cut at `[api] max_limit` of the service, and is followed by another one."""
-_VOLUME_DRIVER = "volume_cinder_driver"
+VOLUME_DRIVER = "volume_cinder_driver"
+"""The value of `[controller_worker] volume_driver` by which machines boot from volumes."""
 
 _STATUS = {
     "ACTIVE": interface.InstanceStatus.ACTIVE,
@@ -85,7 +86,7 @@ class Settings:
     def from_conf(cls, conf: cfg.ConfigOpts) -> Settings:
         """The settings that `[nova]`, `[cinder]` and `[controller_worker]` say."""
         worker = conf.controller_worker
-        from_volume = worker.volume_driver == _VOLUME_DRIVER
+        from_volume = worker.volume_driver == VOLUME_DRIVER
         networks = worker.amp_boot_network_list
         return cls(
             deployment=worker.deployment,
