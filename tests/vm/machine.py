@@ -21,7 +21,7 @@ from controller.embedded import qemu
 from tests.integration import agent_amphora
 
 COMMAND_LINE = "console=ttyS0,115200 loglevel=4 panic=5 net.ifnames=0 cryptomgr.notests"
-BESIDES_OUTSIDE, BESIDES, BESIDES_ROUTE = "198.19.251.1", "198.19.251.2", "203.0.113.0"
+BESIDES_OUTSIDE, BESIDES, BESIDES_ROUTE = "198.19.247.1", "198.19.247.2", "203.0.113.0"
 BESIDES_6 = "fd19:251::2"
 """Addresses on the second network of the operator's, and what is behind it."""
 UEFI = pathlib.Path("/usr/share/OVMF/OVMF_CODE.fd")
