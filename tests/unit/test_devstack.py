@@ -103,7 +103,9 @@ function is_service_enabled {{ [[ " ${{ENABLED_SERVICES//,/ }} " == *" $1 "* ]];
 function is_plugin_enabled {{ [[ ",$DEVSTACK_PLUGINS," == *",$1,"* ]]; }}
 function die {{ shift; echo "$*" >&2; exit 1; }}
 function warn {{ shift; echo "$*" >&2; }}
-function iniset {{ :; }}
+function iniset {{ echo "iniset $2 $3 $4"; }}
+function ipv6_unquote {{ echo "$1" | tr -d '[]'; }}
+SERVICE_LISTEN_ADDRESS=0.0.0.0
 mkdir -p conf
 """
 
@@ -165,6 +167,33 @@ def test_haproxy_of_the_main_node_hands_over_to_each_node(tmp_path: pathlib.Path
     if haproxy := shutil.which("haproxy", path="/usr/sbin:/usr/bin"):
         checked = subprocess.run([haproxy, "-c", "-f", written], capture_output=True, text=True, check=False)
         assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.parametrize(("address", "bind"), [("0.0.0.0", "0.0.0.0:9876"), ("[::]", ":::9876")])
+def test_haproxy_listens_where_services_of_this_host_do(tmp_path: pathlib.Path, address: str, bind: str) -> None:
+    """By IPv6 where DevStack's `SERVICE_IP_VERSION` is 6."""
+    done = _script(tmp_path, "OCTAVIA_NODE=main", f"SERVICE_LISTEN_ADDRESS={address}; _figlina_configure_api_haproxy")
+    assert done.returncode == 0, done.stderr
+    written = tmp_path / "conf" / "api-haproxy.cfg"
+    assert re.findall(r"bind (\S+)", written.read_text()) == [bind]
+    if haproxy := shutil.which("haproxy", path="/usr/sbin:/usr/bin"):
+        checked = subprocess.run([haproxy, "-c", "-f", written], capture_output=True, text=True, check=False)
+        assert checked.returncode == 0, checked.stderr
+
+
+def test_our_own_api_speaks_http_behind_a_proxy_that_ends_tls(tmp_path: pathlib.Path) -> None:
+    """Which has the port of the catalogue, on this host, too."""
+    act = """
+    API_WORKERS=1 SERVICE_TIMEOUT=60 FIGLINA_POLICY= ENABLED_SERVICES=o-api
+    function wait_for_service { echo "asked $2"; }
+    function run_process { :; }
+    _figlina_configure_api
+    start_figlina
+    """
+    told = _script(tmp_path, "OCTAVIA_PROTOCOL=https", act).stdout.splitlines()
+    assert "asked http://192.0.2.1:9875/healthcheck" in told
+    assert "iniset api_settings bind_port 9875" in told
+    assert "iniset oslo_middleware enable_proxy_headers_parsing True" in told
 
 
 def test_the_key_of_heartbeats_is_made_once_and_no_one_else_may_read_it(tmp_path: pathlib.Path) -> None:
