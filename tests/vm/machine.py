@@ -19,11 +19,13 @@ from amphora_agent.protocol import boot
 from controller import render
 from controller.embedded import qemu
 from tests.integration import agent_amphora
+from tests.vm import leases
 
 COMMAND_LINE = "console=ttyS0,115200 loglevel=4 panic=5 net.ifnames=0 cryptomgr.notests"
 BESIDES_OUTSIDE, BESIDES, BESIDES_ROUTE = "198.19.247.1", "198.19.247.2", "203.0.113.0"
-BESIDES_6 = "fd19:251::2"
 """Addresses on the second network of the operator's, and what is behind it."""
+LEASED_OUTSIDE, LEASED, LEASED_ROUTE, LEASED_6 = "198.19.246.1", "198.19.246.2", "192.0.2.0", "fd19:246::2"
+"""The same of a third one, of both versions of IP: the address of IPv4 and the routes come by DHCP, that of IPv6 stands on the drive."""
 UEFI = pathlib.Path("/usr/share/OVMF/OVMF_CODE.fd")
 
 
@@ -36,7 +38,7 @@ class Hardware:
     drive: str = "iso9660"  # or vfat, or ide: ISO 9660 on the bus that machines of this type have had for ever
     memory: int = 256  # MiB
     ssh: bool = False  # whether its drive lets somebody log in
-    besides: bool = False  # whether it has a card on a second network of the operator's
+    besides: bool = False  # whether it has cards on a second and a third network of the operator's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,15 +58,24 @@ class Machine(agent_amphora.Amphora):
         self._images = image_folder
         self._hardware = hardware
         self._taps: list[tuple[str, str]] = []
+        self._leases: leases.Leases | None = None
 
     def make(self) -> None:
         """Everything but the machine; its disk is a layer above the image."""
         super().make()
         if self._hardware.besides:
             self.plug("besides", "02:f1:00:00:00:09", f"{BESIDES_OUTSIDE}/24")
+            self.plug("leased", "02:f1:00:00:00:0a", f"{LEASED_OUTSIDE}/24")
+            routes = [(f"{LEASED_ROUTE}/24", LEASED_OUTSIDE), ("0.0.0.0/0", LEASED_OUTSIDE)]
+            self._leases = self.outdoors(lambda: leases.Leases("leased", f"{LEASED_OUTSIDE}/24", f"{LEASED}/24", routes))
         disk, image = self.folder / "disk.qcow2", self._images / "amphora.qcow2"
         system.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(image), str(disk)])
         self._make_drive()
+
+    def destroy(self) -> None:
+        if self._leases is not None:
+            self._leases.close()
+        super().destroy()
 
     def plug(self, name: str, mac: str, outside_address: str) -> None:
         """A tap with an address outside; the card comes with `start` or `hot_plug`."""
@@ -198,7 +209,7 @@ class Machine(agent_amphora.Amphora):
             (self.folder / "known_hosts").write_text(f"{agent_amphora.AGENT} {public}\n")
             certificates[boot.SSH_HOST_KEY_PATH] = self.folder / "host_key"
         write = [{"path": path, "content": source.read_text(), "permissions": "0600"} for path, source in certificates.items()]
-        write += [{"path": boot.BOOT_NETWORKS_PATH, "content": '["operators"]'}] if self._hardware.besides else []
+        write += [{"path": boot.BOOT_NETWORKS_PATH, "content": '["operators", "leased"]'}] if self._hardware.besides else []
         (latest / "user_data").write_text("#cloud-config\n" + json.dumps({"write_files": write}))
         links = [{"id": name, "type": "bridge", "mtu": 1400, "ethernet_mac_address": mac} for name, mac in self._taps]
         plain = {"type": "ipv4", "netmask": "255.255.255.0"}
@@ -207,7 +218,8 @@ class Machine(agent_amphora.Amphora):
         networks = [
             {**plain, "id": "network0", "network_id": "management", "link": "mgmt", "ip_address": agent_amphora.AGENT, "routes": []},
             {**plain, "id": "network1", "network_id": "operators", "link": "besides", "ip_address": BESIDES, "routes": routes},
-            {"id": "network2", "network_id": "operators", "link": "besides", "type": "ipv6_dhcpv6-stateful", "ip_address": BESIDES_6}
+            {"id": "network2", "network_id": "leased", "link": "leased", "type": "ipv4_dhcp"},
+            {"id": "network3", "network_id": "leased", "link": "leased", "type": "ipv6_dhcpv6-stateful", "ip_address": LEASED_6}
             | {"netmask": "ffff:ffff:ffff:ffff::", "routes": []},
         ]
         (latest / "network_data.json").write_text(json.dumps({"links": links, "networks": networks, "services": []}))

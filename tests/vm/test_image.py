@@ -94,10 +94,18 @@ def test_cards_and_the_network_namespace_of_the_tenants_have_them_too(machine: v
 def test_a_second_network_of_the_operators_has_its_address_and_routes_but_no_default_route(machine: vm.Machine) -> None:
     addresses, routes = machine.ssh("busybox ip address"), machine.ssh("busybox ip route").splitlines()
     assert f"inet {vm.BESIDES}/24" in addresses
-    assert f"inet6 {vm.BESIDES_6}/64" in addresses
     assert [line for line in routes if line.startswith(f"{vm.BESIDES_ROUTE}/24 via {vm.BESIDES_OUTSIDE} ")]
     assert not [line for line in routes if line.startswith("default") and vm.BESIDES_OUTSIDE in line]
     assert system.run(["ip", "netns", "exec", machine.outside, "ping", "-c", "1", "-W", "20", vm.BESIDES])
+
+
+def test_a_third_network_gives_its_address_by_dhcp_and_has_the_other_one_of_the_drive(machine: vm.Machine) -> None:
+    addresses, routes = machine.ssh("busybox ip address"), machine.ssh("busybox ip route").splitlines()
+    assert f"inet {vm.LEASED}/24" in addresses
+    assert f"inet6 {vm.LEASED_6}/64" in addresses
+    assert [line for line in routes if line.startswith(f"{vm.LEASED_ROUTE}/24 via {vm.LEASED_OUTSIDE} ")]
+    assert not [line for line in routes if line.startswith("default") and vm.LEASED_OUTSIDE in line]
+    assert system.run(["ip", "netns", "exec", machine.outside, "ping", "-c", "1", "-W", "20", vm.LEASED])
 
 
 def test_as_many_flows_are_known_as_an_eighth_of_the_memory_holds(machine: vm.Machine) -> None:
