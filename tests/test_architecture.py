@@ -66,7 +66,14 @@ LAYERS = {
         {"linux", "networking", "rows"},
         {"tables"},
     ],
-    "deployment": [{"checks", "removal"}, {"prepare"}, {"identity", "networks", "own"}, {"machines"}, {"site"}, {"report", "written"}],
+    "deployment": [
+        {"checks", "removal"},
+        {"prepare"},
+        {"identity", "networks", "own"},
+        {"machines"},
+        {"site"},
+        {"lists", "report", "written"},
+    ],
     "drivers": [{"amphora"}, {"ca", "compute", "network", "secrets"}, {"files", "script"}],
 }
 """The same inside a part of the controller, by the names of its modules and packages; `__init__` stands above them all."""

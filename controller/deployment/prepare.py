@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from controller import exceptions
-from controller.deployment import identity, machines
+from controller.deployment import identity, lists, machines
 from controller.openstack import cloud, errors
 
 MARK = "Made by `figlina cloud prepare`."
@@ -226,7 +226,7 @@ class Preparation:
         disk = max(wishes.disk, _shape(wishes.image)[1] if wishes.image else 0)
         size = {"ram": wishes.memory, "vcpus": wishes.cpus, "disk": disk, "os-flavor-access:is_public": False, "description": MARK}
         name = f"{wishes.prefix}-amphora"
-        known = {one["name"]: one for one in compute.get("/flavors/detail", {"is_public": "None"})["flavors"]}
+        known = {one["name"]: one for one in lists.whole(compute, "/flavors/detail", {"is_public": "None"})}
         found = known.get(name)
         if found is not None:
             self._tell("there", f"flavor {name} ({found['id']})")
@@ -254,11 +254,8 @@ class Preparation:
         if file is None:
             return
         digest, (kind, size) = _digest(file), _shape(file)
-        owned = (
-            service.get("/images", {"owner": self._project, "sort": "created_at:desc", "limit": 1000})["images"]
-            if self._project != _NEW
-            else []
-        )
+        newest = {"owner": self._project, "sort": "created_at:desc", "limit": 1000}
+        owned = lists.whole(service, "/images", newest) if self._project != _NEW else []
         marked = [one for one in owned if one.get(_SUM) == digest]
         whole = [one for one in owned if one.get("status") == "active" and _is_whole(one, file, digest)]
         for one in marked:
@@ -333,8 +330,7 @@ class Preparation:
     def _found(self, service: str, collection: str, wanted: Document) -> Sequence[Document]:
         if _NEW in wanted.values():
             return []
-        found: Sequence[Document] = self._cloud.service(service).get(f"/{collection}", wanted)[collection.replace("-", "_")]
-        return found
+        return lists.whole(self._cloud.service(service), f"/{collection}", wanted)
 
     def _do(self, words: str, act: Callable[[], Any]) -> Document:
         self.made += 1

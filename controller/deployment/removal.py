@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from controller import exceptions
+from controller.deployment import lists
 from controller.deployment.prepare import DESCRIBED, MARK, PREFIX, Document, Tell
 from controller.openstack import cloud, errors
 
@@ -54,7 +55,7 @@ class _Ours:
         self._groups = self._of_network("security-groups", ("mgmt", "heartbeats"))
         self._networks = self._of_network("networks", ("mgmt",))
         self._images = self._of_glance()
-        flavors = where.service("compute").get("/flavors/detail", {"is_public": "None"}, microversion=DESCRIBED)["flavors"]
+        flavors = lists.whole(where.service("compute"), "/flavors/detail", {"is_public": "None"}, microversion=DESCRIBED)
         self._flavors = [one for one in flavors if one.get("description") == MARK and one["name"] == f"{prefix}-amphora"]
         try:
             self._admitted = {one["id"]: self._projects_of(one) for one in self._flavors}
@@ -70,14 +71,14 @@ class _Ours:
 
     def _of_network(self, collection: str, names: Sequence[str]) -> Sequence[Document]:
         wanted = {"name": [f"{self._prefix}-{name}" for name in names]}
-        found = self._cloud.service("network").get(f"/{collection}", wanted)[collection.replace("-", "_")]
+        found = lists.whole(self._cloud.service("network"), f"/{collection}", wanted)
         return self._split([one for one in found if one["description"] == MARK and one["name"] in wanted["name"]], "project_id")
 
     def _of_glance(self) -> Sequence[Document]:
         """Images of this project alone are ours, whatever others show us, and whatever ours are called by now."""
         name, glance = f"{self._prefix}-amphora", self._cloud.service("image")
         asked = ({"name": name, "limit": _MANY}, {"owner": self.project, "limit": _MANY})
-        found = {one["id"]: one for wanted in asked for one in glance.get("/images", wanted)["images"]}
+        found = {one["id"]: one for wanted in asked for one in lists.whole(glance, "/images", wanted)}
         marked = [one for one in found.values() if one.get("figlina_made") == MARK]
         return self._split([one for one in marked if one["name"] == name or one.get(PREFIX) == self._prefix], "owner")
 
@@ -101,7 +102,7 @@ class _Ours:
         network = self._cloud.service("network")
         groups = {one["id"] for one in self._groups}
         asked = [{"network_id": one["id"]} for one in self._networks] + [{"project_id": self.project}] * bool(groups)
-        found = {one["id"]: one for wanted in asked for one in network.get("/ports", wanted)["ports"]}
+        found = {one["id"]: one for wanted in asked for one in lists.whole(network, "/ports", wanted)}
         networks = {one["id"] for one in self._networks}
         for one in found.values():
             if one["device_owner"] in _OF_NEUTRON:
@@ -114,18 +115,13 @@ class _Ours:
         images, flavors = {one["id"] for one in self._images}, {one["id"] for one in self._flavors}
         return metadata.get("figlina_image") in images or metadata.get("figlina_flavor") in flavors
 
-    def _servers(self) -> Iterator[Document]:
-        """Of the project of amphorae, all pages."""
+    def _servers(self) -> Sequence[Document]:
+        """Of the project of amphorae."""
         compute = self._cloud.service("compute")
         wanted: dict[str, Any] = {"limit": _MANY}
         if self.project != self._cloud.project_id:
             wanted |= {"all_tenants": "True", "project_id": self.project}
-        while True:
-            found = compute.get("/servers/detail", wanted)
-            yield from (one for one in found["servers"] if one["tenant_id"] == self.project)
-            if not found.get("servers_links"):
-                return
-            wanted["marker"] = found["servers"][-1]["id"]
+        return [one for one in lists.whole(compute, "/servers/detail", wanted) if one["tenant_id"] == self.project]
 
     # What is to be done
 

@@ -12,6 +12,7 @@ from typing import Any
 from oslo_config import cfg
 
 from controller.conf import health_manager
+from controller.deployment import lists
 from controller.openstack import cloud as clouds
 from controller.openstack import errors
 
@@ -113,8 +114,7 @@ class Site:
     def images(self) -> Sequence[Document]:
         """All with the tag that we see, whoever owns them; the newest first."""
         asked = {"tag": self.conf.controller_worker.amp_image_tag, "sort": "created_at:desc", "limit": 1000}
-        found: Sequence[Document] = self.image_service.get("/images", asked)["images"]
-        return found
+        return lists.whole(self.image_service, "/images", asked)
 
     @property
     def image(self) -> Document | None:

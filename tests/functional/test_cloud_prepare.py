@@ -278,6 +278,44 @@ def test_remove_deletes_nothing_while_something_is_in_use(
     assert "Nothing was deleted" in told
 
 
+@pytest.fixture
+def short(cloud: simulated.SimulatedCloud) -> simulated.SimulatedCloud:
+    """A cloud whose services tell two of a list at once, as their operators may have it."""
+    cloud.network.page = cloud.compute.most_per_page = cloud.images.most_per_page = 2
+    return cloud
+
+
+def test_what_is_there_is_found_however_short_lists_are(short: simulated.SimulatedCloud, tmp_path: pathlib.Path) -> None:
+    for place in range(5):
+        short.add("flavors", name=f"theirs-{place}", ram=64, vcpus=1, disk=1)
+    assert _prepare(tmp_path) == 0
+    for place in range(5):
+        owned = {"owner": short.named("projects", "load-balancing")["id"], "status": "active", "visibility": "private", "tags": []}
+        short.add("images", name=f"ours-{place}", created_at=f"2999-01-01T00:00:0{place}Z", **owned)
+    before = short.inventory()
+    assert _prepare(tmp_path) == 0
+    assert short.inventory() == before
+    assert _remove(tmp_path) == 0
+    left = {one["name"] for kind in ("images", "flavors") for one in short.store[kind].values()}
+    assert left == {f"{whose}-{place}" for whose in ("ours", "theirs") for place in range(5)}
+
+
+@pytest.mark.parametrize("user", ["on-network", "with-group"])
+def test_a_user_is_found_however_short_lists_are(short: simulated.SimulatedCloud, tmp_path: pathlib.Path, user: str) -> None:
+    assert _prepare(tmp_path) == 0
+    owner, network = short.named("projects", "load-balancing")["id"], short.named("networks", "figlina-mgmt")["id"]
+    if user == "with-group":
+        network = short.add("networks", name="of-a-tenant", project_id="tenant")["id"]
+    for place in range(5):
+        others = {"project_id": owner, "security_groups": [], "device_owner": "network:dhcp"}
+        short.add("ports", id=f"0-{place}", network_id=network, **others)
+    groups = [] if user == "on-network" else [short.named("security-groups", "figlina-mgmt")["id"]]
+    short.add("ports", id="z", network_id=network, project_id=owner, security_groups=groups)
+    before = short.inventory()
+    assert _remove(tmp_path) == 1
+    assert short.inventory() == before
+
+
 def test_what_is_none_of_ours_or_goes_with_the_network_is_in_no_ones_way(cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path) -> None:
     assert _prepare(tmp_path) == 0
     owner, flavor = cloud.named("projects", "load-balancing")["id"], cloud.named("flavors", "figlina-amphora")["id"]

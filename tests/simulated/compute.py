@@ -62,7 +62,7 @@ class Compute:
         blueprint.get("/v2.1/servers/<server_id>/os-interface")(self._interfaces)
         blueprint.post("/v2.1/servers/<server_id>/os-interface")(self._attach)
         blueprint.delete("/v2.1/servers/<server_id>/os-interface/<port_id>")(self._detach)
-        documents.Documents(self, "flavors", "flavor", unique=True).serve(blueprint, "/v2.1/flavors")
+        documents.Documents(self, "flavors", "flavor", unique=True, page=lambda: self.most_per_page).serve(blueprint, "/v2.1/flavors")
         blueprint.get("/v2.1/flavors/<flavor_id>/os-flavor-access")(self._access)
         blueprint.post("/v2.1/flavors/<flavor_id>/action")(self._access)
         documents.Documents(self, "os-keypairs", "keypair", unique=True, wrapped=True, plural="keypairs").serve(

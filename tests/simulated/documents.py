@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
 
 import flask
@@ -27,14 +28,24 @@ class Service(Protocol):
 
 
 class Documents:
-    """One collection. `unique`: there can't be two of a name; `wrapped`: each of a list stands below its word, as Nova's key pairs do."""
+    """One collection. `unique`: there can't be two of a name; `wrapped`: each of a list stands below its word, as Nova's key pairs do;
+    `page`: how many are told at once.
+    """
 
     def __init__(
-        self, service: Service, name: str, word: str, *, unique: bool = False, wrapped: bool = False, plural: str | None = None
+        self,
+        service: Service,
+        name: str,
+        word: str,
+        *,
+        unique: bool = False,
+        wrapped: bool = False,
+        plural: str | None = None,
+        page: Callable[[], int] | None = None,
     ) -> None:
         self._service = service
         self._name, self._word, self._plural = name, word, plural or name
-        self._unique, self._wrapped = unique, wrapped
+        self._unique, self._wrapped, self._page = unique, wrapped, page
 
     def serve(self, blueprint: flask.Blueprint, path: str) -> None:
         """Add the routes."""
@@ -57,7 +68,13 @@ class Documents:
 
     def _list(self) -> Row:
         found = [self._service.shown(one) for one in self._service.rows[self._name].values() if fits(one)]
-        return {self._plural: [{self._word: one} for one in found] if self._wrapped else found}
+        more: Row = {}
+        if self._page is not None:
+            ids, most = [one["id"] for one in found], self._page()
+            first = ids.index(flask.request.args["marker"]) + 1 if "marker" in flask.request.args else 0
+            more = {f"{self._plural}_links": [{"rel": "next", "href": ids[first + most - 1]}]} if first + most < len(ids) else {}
+            found = found[first : first + most]
+        return {self._plural: [{self._word: one} for one in found] if self._wrapped else found} | more
 
     def _show(self, object_id: str) -> Row:
         return {self._word: self._service.shown(self.find(object_id))}

@@ -27,6 +27,7 @@ class Images:
         self.rows: documents.Rows = {}
         self.files: dict[str, bytes] = {}
         self.uploads: list[bytes] = []
+        self.most_per_page = 1000
         self.refused = self.lost = 0
         self.knows_sums = True
         self.blueprint = flask.Blueprint("image", __name__)
@@ -75,7 +76,11 @@ class Images:
         ]
         key, _, direction = asked.get("sort", "created_at:desc").partition(":")
         found.sort(key=lambda one: str(one[key]), reverse=direction != "asc")
-        return {"images": found[: int(asked.get("limit", 25))], "schema": "/v2/schemas/images"}
+        if "marker" in asked:
+            found = found[[one["id"] for one in found].index(asked["marker"]) + 1 :]
+        most = min(self.most_per_page, int(asked.get("limit", 25)))
+        more = {"next": f"/v2/images?marker={found[most - 1]['id']}"} if len(found) > most else {}
+        return {"images": found[:most], "schema": "/v2/schemas/images", **more}
 
     def _create(self) -> tuple[dict[str, Any], int]:
         return self.new({"status": "queued", "owner": self.cloud.identity.project(), **flask.request.get_json()}), 201
