@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 
 from amphora_agent import certificates, haproxy_config
-from amphora_agent.protocol import rest
+from amphora_agent.protocol import rendered, rest
 
 
 class NotAllowed(rest.Malformed):
@@ -21,9 +21,9 @@ class NotAllowed(rest.Malformed):
 _Check = Callable[[list[str]], bool]
 
 _ADDRESS = re.compile(r"(?:\*|[0-9.]+|\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f:]*):[0-9]{1,5}").fullmatch
-_NAMED_LIST = re.compile(rf'"\$\{{{rest.CERTIFICATES_VARIABLE}\}}/[0-9a-z][0-9a-z-]{{0,63}}\.list"').fullmatch
+_NAMED_LIST = re.compile(rf'"\$\{{{rendered.CERTIFICATES_VARIABLE}\}}/[0-9a-z][0-9a-z-]{{0,63}}\.list"').fullmatch
 _FILES = frozenset(("ca-file", "crl-file", "crt"))
-_PING = ["command", f'"${{{rest.CHECKS_VARIABLE}}}/ping"']
+_PING = ["command", f'"${{{rendered.CHECKS_VARIABLE}}}/ping"']
 _NO_VERSIONS = ("no-sslv3", "no-tlsv10", "no-tlsv11", "no-tlsv12", "no-tlsv13")
 _SERVER_FLAGS = frozenset(
     (
@@ -125,7 +125,7 @@ _RULES = frozenset(
         "track-sc0",
     )
 )
-_OF_SPLIT = re.compile(rf"set-var\({re.escape(rest.SPLIT_VARIABLE)}[0-9_]{{0,16}}\)").fullmatch
+_OF_SPLIT = re.compile(rf"set-var\({re.escape(rendered.SPLIT_VARIABLE)}[0-9_]{{0,16}}\)").fullmatch
 _RING_OF_LOG = re.compile(r"ring@[a-z-]{1,64}").fullmatch
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from amphora_agent import haproxy_runtime, metric_sums, metrics, outages, system
-from amphora_agent.protocol import rest
+from amphora_agent.protocol import rendered
 
 LOG = logging.getLogger(__name__)
 AT_ONCE = 4
@@ -57,7 +57,7 @@ class Exporter:
     @property
     def backend(self) -> str:
         """The section of HAProxy's configuration that leads here."""
-        return BACKEND.format(name=rest.METRICS_BACKEND, path=self._path, at_once=AT_ONCE, queue=QUEUE_TIMEOUT, answer=ANSWER_TIMEOUT)
+        return BACKEND.format(name=rendered.METRICS_BACKEND, path=self._path, at_once=AT_ONCE, queue=QUEUE_TIMEOUT, answer=ANSWER_TIMEOUT)
 
     def ensure_serving(self) -> None:
         """Listen; what an earlier agent listened on is taken over.
@@ -84,7 +84,7 @@ class Exporter:
         :raises RuntimeFailed: it does not answer.
         """
         if self._listening is not None:
-            self.sums.leave(worker, metrics.counts(former.ask("show stat"), former.ask("show info"), rest.is_own))
+            self.sums.leave(worker, metrics.counts(former.ask("show stat"), former.ask("show info"), rendered.is_own))
 
     def _serve(self, listening: socket.socket) -> None:
         turns = threading.Semaphore(2 * AT_ONCE)  # two workers of HAProxy may ask, of before and after a reload
@@ -145,7 +145,7 @@ class Exporter:
         load = metrics.load(processor, self._processor or [0] * len(processor), system.memory())
         self._processor = processor
         info, head, statistics = self._runtime.ask("show info;show stat").partition("# pxname")  # of one worker, while another one begins
-        present = metrics.families(head + statistics, info, rest.is_own)
+        present = metrics.families(head + statistics, info, rendered.is_own)
         counted = {name: dict(samples) for name, samples in present.items() if metrics.is_count(name)}
         metrics.add(present, self.sums.take(haproxy_runtime.worker_in(info) or 0, counted))
         metrics.add_rows(present, self.others())

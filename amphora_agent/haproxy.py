@@ -35,7 +35,7 @@ from amphora_agent import (
     programs,
     system,
 )
-from amphora_agent.protocol import boot, rest
+from amphora_agent.protocol import boot, rendered, rest
 
 LOG = logging.getLogger(__name__)
 _FAILED, _RELOADING = b"Loading failure", b"Reloading HAProxy"  # what a master says of a reload
@@ -314,7 +314,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
             return  # nobody knows what runs
         if not (strangers := haproxy_introduction.strangers(running, config)):
             return
-        programs_of_checks = f"\nglobal\n{self._external_checks()}" if rest.CHECKS_VARIABLE in strangers else ""
+        programs_of_checks = f"\nglobal\n{self._external_checks()}" if rendered.CHECKS_VARIABLE in strangers else ""
         self._strangers = f"{programs_of_checks}{strangers}"
         try:
             if self._reload(self._count_quietly):
@@ -742,7 +742,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         _write_if_new(self._checks / "ping", _PING, mode=0o755)
 
     def _ensure_exporting(self, config: str) -> None:
-        if rest.METRICS_BACKEND in config:
+        if rendered.METRICS_BACKEND in config:
             self._exporter.ensure_serving()
 
     def _write_check_addresses(self) -> None:
@@ -759,10 +759,10 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
     def _make_preamble(self, config: str, peer_name: str | None) -> str:
         identity = [f"    localpeer {peer_name}"] if peer_name else []
         memory = system.memory().get("MemTotal", 0) << 10
-        if rest.CHECKS_VARIABLE in config:
+        if rendered.CHECKS_VARIABLE in config:
             identity.append(self._external_checks().rstrip())
-        if rest.CERTIFICATES_VARIABLE in config:
-            identity.append(f"    setenv {rest.CERTIFICATES_VARIABLE} {self._certificates.directory}")
+        if rendered.CERTIFICATES_VARIABLE in config:
+            identity.append(f"    setenv {rendered.CERTIFICATES_VARIABLE} {self._certificates.directory}")
             identity.append(f"    tune.ssl.cachesize {haproxy_config.remembered_sessions(memory)}")
             identity.append(_NO_TICKETS)
         made = _GLOBAL.format(
@@ -773,10 +773,10 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
             identity="\n".join(identity + _user_lines()),
             limits=self.limits.lines(),
         )
-        return made + self._exporter.backend if rest.METRICS_BACKEND in config else made
+        return made + self._exporter.backend if rendered.METRICS_BACKEND in config else made
 
     def _external_checks(self) -> str:
-        return _EXTERNAL_CHECKS.format(variable=rest.CHECKS_VARIABLE, directory=self._checks)
+        return _EXTERNAL_CHECKS.format(variable=rendered.CHECKS_VARIABLE, directory=self._checks)
 
     def _said_since(self, position: int) -> str:
         said = (system.read_file(self._log) or b"")[position:].decode(errors="replace")

@@ -2,7 +2,7 @@
 
 A worker that knows nothing of them would answer 503 until their first checks have passed. So one that serves as before checks them
 first: those of a backend that it has not, and those of one in which everybody is replaced. It does so in backends of their own
-(`rest.NEXT_BACKEND`), to which nobody is led; `haproxy_states` takes what it finds for what is known of them.
+(`rendered.NEXT_BACKEND`), to which nobody is led; `haproxy_states` takes what it finds for what is known of them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from amphora_agent import certificates, haproxy_config
-from amphora_agent.protocol import rest
+from amphora_agent.protocol import rendered
 
 _OF_CHECKS = frozenset(("default-server", "external-check", "http-check", "mode", "option", "tcp-check", "timeout"))
 """Lines by which servers are checked. Others may name what the configuration of before has not, such as peers."""
@@ -61,7 +61,8 @@ def _is_replaced(known: _Servers, on: _Servers) -> bool:
 
 def _text(section: haproxy_config.Section, servers: _Servers, files: Mapping[str, str]) -> str:
     lines = (f"    {line}" for line in section.lines if line.split(maxsplit=1)[0] in _OF_CHECKS)
-    return "\n".join(("", f"backend {rest.NEXT_BACKEND}{section.backend}", *lines, *(_line(one, files) for one in servers.values()), ""))
+    head = f"backend {rendered.NEXT_BACKEND}{section.backend}"
+    return "\n".join(("", head, *lines, *(_line(one, files) for one in servers.values()), ""))
 
 
 def _line(server: haproxy_config.Server, files: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
 from amphora_agent import addresses, haproxy_config
-from amphora_agent.protocol import heartbeat, rest
+from amphora_agent.protocol import heartbeat, rendered
 
 Key = tuple[str, str]
 """A backend's and a server's name."""
@@ -168,7 +168,7 @@ def _beginnings(running: Mapping[Key, Row], old: str | None, new: str) -> Iterat
         for server in section.servers.values():
             if server.disabled or not server.checked:
                 continue
-            was = _home(server, before.get(f"{rest.NEXT_BACKEND}{name}"), before.get(name))
+            was = _home(server, before.get(f"{rendered.NEXT_BACKEND}{name}"), before.get(name))
             known = None if was is None else was.servers.get(server.name)
             row = None if was is None else running.get((was.backend or "", server.name))
             if was is None or known is None or known.disabled or row is None or row.maintenance:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from amphora_agent.protocol import boot, rest
+if TYPE_CHECKING:  # the first heartbeat waits for this module, and not for those
+    from amphora_agent.protocol import boot, rest
 
 NONE, RUNTIME, RELOAD = "none", "runtime", "reload"
 """How a state was taken, from the least to the most; a receipt names the most of all programs."""

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from amphora_agent import member_counters, program, programs
-from amphora_agent.protocol import heartbeat, rest
+from amphora_agent.protocol import heartbeat, rendered
 
 _STATUS, _WEIGHT, _CHECK_STATUS = 17, 18, 36
 _NOT_CHECKED = "INI"
@@ -42,7 +42,7 @@ def read_statistics(text: str, lingering: Collection[tuple[str, str]] = ()) -> S
         if len(columns) <= _CHECK_STATUS or line.startswith("#"):
             continue
         proxy, name, status = columns[0], columns[1], columns[_STATUS]
-        if rest.is_own(proxy):
+        if rendered.is_own(proxy):
             continue
         if name == "FRONTEND":
             statistics.raw[proxy] = [_number(columns[i]) for i in (_BYTES_IN, _BYTES_OUT, _TOTAL, _ERRORS)]

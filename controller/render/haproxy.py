@@ -10,7 +10,7 @@ import dataclasses
 import zlib
 from collections.abc import Sequence
 
-from amphora_agent.protocol import datagrams, rest
+from amphora_agent.protocol import datagrams, rendered
 from controller import exceptions
 from controller.model import load_balancer as model
 from controller.model.amphora import Amphora
@@ -34,7 +34,7 @@ _METRICS = (
     f"timeout http-request {_SCRAPE_TIMEOUT}ms",
     "http-request deny deny_status 405 if !METH_GET",
     "http-request deny deny_status 404 if !{ path /metrics }",
-    f"default_backend {rest.METRICS_BACKEND}",
+    f"default_backend {rendered.METRICS_BACKEND}",
 )
 _OF_NO_MEMBER = (502, 503, 504)
 """What HAProxy answers by itself when members don't."""

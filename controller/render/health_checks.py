@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from amphora_agent.protocol import rest
+from amphora_agent.protocol import rendered
 from controller import exceptions
 from controller.model import load_balancer as model
 from controller.render import grpc_checks, safe
@@ -61,7 +61,7 @@ def check(monitor: model.HealthMonitor | None, vip_address: str, with_tls: bool 
         case "HTTPS":
             return Check((timeout, *_http(monitor, vip_address)), words + tls + _server_name(monitor))
         case "PING":
-            command = f'external-check command "${{{rest.CHECKS_VARIABLE}}}/ping"'
+            command = f'external-check command "${{{rendered.CHECKS_VARIABLE}}}/ping"'
             return Check((timeout, "option external-check", command), words)
     raise exceptions.NotSupported(f"An amphora can't probe by {monitor.type!r} (health monitor {monitor.id!r}).")
 

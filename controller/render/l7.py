@@ -10,7 +10,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from amphora_agent.protocol import rest
+from amphora_agent.protocol import rendered
 from controller import exceptions
 from controller.model import load_balancer as model
 from controller.model.status import ProvisioningStatus
@@ -21,7 +21,7 @@ _ESCAPED = re.compile(r'\\(["\\])').sub
 _ORDER = {"REJECT": 0, "REDIRECT_TO_URL": 1, "REDIRECT_PREFIX": 1, "FIXED_RESPONSE": 1, "REDIRECT_TO_POOL": 2}
 _MATCHES = {"CONTAINS": "sub", "ENDS_WITH": "end", "EQUAL_TO": "str", "REGEX": "reg", "STARTS_WITH": "beg"}
 _NUMBERS = {"SSL_CONN_HAS_CERT": "ssl_c_used", "SSL_VERIFY_RESULT": "ssl_c_verify"}
-_VARIABLE = rest.SPLIT_VARIABLE
+_VARIABLE = rendered.SPLIT_VARIABLE
 _CHANCE = f"var({_VARIABLE})"
 """A number that is drawn for each request."""
 _CLIENT = "src,ipmask(32,64),xxh32"
@@ -96,7 +96,7 @@ def _weighed(policy: model.L7Policy, shares: Sequence[tuple[model.Pool, int]]) -
 
 
 def _weights_of(policy: model.L7Policy) -> str:
-    return f"{rest.SPLIT_BACKEND}{safe.object_id('L7 policy id', policy.id)}"
+    return f"{rendered.SPLIT_BACKEND}{safe.object_id('L7 policy id', policy.id)}"
 
 
 def _sums(number: int, policy: model.L7Policy, shares: Sequence[tuple[model.Pool, int]], condition: str) -> Iterator[str]:

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from amphora_agent.protocol import rest
+from amphora_agent.protocol import rendered
 from controller import exceptions
 from controller.model import load_balancer as model
 from controller.model.protocols import PROTOCOLS
@@ -62,7 +62,7 @@ def bind(listener: model.Listener) -> str:
     if not _ends_tls(listener):
         return ""
     name = safe.object_id("listener id", listener.id)
-    words = [f'ssl crt-list "${{{rest.CERTIFICATES_VARIABLE}}}/{name}.list"']
+    words = [f'ssl crt-list "${{{rendered.CERTIFICATES_VARIABLE}}}/{name}.list"']
     if listener.client_ca_tls_container_ref:
         words.append(f"ca-file {name}-ca.pem verify {_VERIFY[listener.client_authentication]}")
         if listener.client_crl_container_ref:

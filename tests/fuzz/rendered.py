@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar, cast
 
 from amphora_agent import datagram_rules
-from amphora_agent.protocol import datagrams, rest
+from amphora_agent.protocol import datagrams, rendered, rest
 from controller import exceptions
 from controller.model import load_balancer as model
 from controller.model.status import Topology
@@ -128,7 +128,7 @@ def _compare(text: str, plain: str) -> None:
     for line, other in zip(lines, expected, strict=True):
         if line == other:
             continue
-        words, others = (split(one.replace(f"${{{rest.CERTIFICATES_VARIABLE}}}", "")) for one in (line, other))
+        words, others = (split(one.replace(f"${{{rendered.CERTIFICATES_VARIABLE}}}", "")) for one in (line, other))
         if len(words) != len(others) or words[:1] != others[:1]:
             raise Injected(f"{line!r} is {len(words)} words, and {other!r} is {len(others)}")
         for word, harmless in zip(words, others, strict=True):

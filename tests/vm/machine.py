@@ -92,14 +92,9 @@ class Machine(agent_amphora.Amphora):
         words = ["qemu-system-x86_64", "-machine", "pc,usb=off", "-accel", qemu.EMULATION, "-cpu", "max,la57=off"]
         words += ["-m", str(hardware.memory), "-nodefaults", "-display", "none", "-vga", "none"]
         words += ["-serial", f"file:{self.console}", "-qmp", f"unix:{self._monitor},server=on,wait=off"]
-        words += [
-            "-object",
-            "rng-random,id=rng,filename=/dev/urandom",
-            "-device",
-            "virtio-rng-pci,rng=rng",
-            "-device",
-            "virtio-scsi-pci,id=scsi",
-        ]
+        words += ["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng"]
+        if hardware.disk == "scsi" or hardware.drive == "iso9660":
+            words += ["-device", "virtio-scsi-pci,id=scsi"]
         words += ["-drive", f"file={self.folder / 'disk.qcow2'},if=none,id=disk,cache=unsafe"]
         words += ["-device", "virtio-blk-pci,drive=disk" if hardware.disk == "virtio" else "scsi-hd,bus=scsi.0,drive=disk"]
         words += ["-drive", f"file={self.folder / 'drive'},if=none,id=drive,format=raw,readonly=on", "-device"]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from amphora_agent import allowed, certificates
-from amphora_agent.protocol import rest
+from amphora_agent.protocol import rendered, rest
 from controller import render
 from controller.drivers.secrets import bundles
 from controller.model import load_balancer as model
@@ -126,7 +126,7 @@ def ask_haproxy(text: str, folder: pathlib.Path, peer_name: str = "nobody") -> N
         pytest.skip("haproxy is not installed: nothing can check the text")
     (folder / "servers-state").write_text("1\n")  # the version alone: no server's state is known yet
     file = folder / "haproxy.cfg"
-    names = {"checks": rest.CHECKS_VARIABLE, "certificates": rest.CERTIFICATES_VARIABLE, "metrics": rest.METRICS_BACKEND}
+    names = {"checks": rendered.CHECKS_VARIABLE, "certificates": rendered.CERTIFICATES_VARIABLE, "metrics": rendered.METRICS_BACKEND}
     file.write_text(_HAPROXY_PREAMBLE.format(folder=folder, **names) + text)
     for command in ["haproxy", *filter(None, os.environ.get("FIGLINA_HAPROXIES", "").split(os.pathsep))]:
         run = subprocess.run([command, "-c", "-L", peer_name, "-f", str(file)], capture_output=True, text=True, check=False)
