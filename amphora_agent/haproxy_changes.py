@@ -114,17 +114,32 @@ class Changes:
             self._add(section, server)
         for section, server in plan.renewed:
             self._renew(section, server)
+        self._turn(plan, serving=True)
         if plan.leaving:
             self.first_checks.wait(plan.leaving)
         for frontend, limit in plan.limited:
             self._runtime.order(f"set maxconn frontend {frontend} {limit}")
             if (found := report.limit_of(self._runtime.ask(f"show stat {frontend} 1 -1"))) != limit:
                 raise haproxy_runtime.RuntimeFailed(f"frontend {frontend} takes {found} connections")
-        for backend, server in plan.weighed:
-            self._runtime.order(f"set server {backend}/{server.name} weight {server.weight}")
-        for backend, server in plan.switched:
-            self._runtime.order(f"set server {backend}/{server.name} state {'maint' if server.disabled else 'ready'}")
+        self._turn(plan, serving=False)
         for backend, name in plan.removed:
             self._runtime.order(f"set server {backend}/{name} state maint")
             self._lingering.add((backend, name))
         self.remove_lingering()
+
+    def _turn(self, plan: haproxy_config.Plan, serving: bool) -> None:
+        """Give servers their weights and switches: those who get clients then, or those who get none.
+
+        The ones come before the others, so a backend in which they take turns has somebody at every moment. Nobody is, on the way, what
+        they are neither before nor after: who is switched off keeps the weight until then.
+        """
+        weighed = [(backend, server) for backend, server in plan.weighed if server.serves == serving]
+        switched = [(backend, server) for backend, server in plan.switched if server.serves == serving]
+        for backend, server in switched:
+            if server.disabled:
+                self._runtime.order(f"set server {backend}/{server.name} state maint")
+        for backend, server in weighed:
+            self._runtime.order(f"set server {backend}/{server.name} weight {server.weight}")
+        for backend, server in switched:
+            if not server.disabled:
+                self._runtime.order(f"set server {backend}/{server.name} state ready")

@@ -44,6 +44,11 @@ class Server:
         return "backup" in self.words
 
     @property
+    def serves(self) -> bool:
+        """Whether it gets clients while it is fit."""
+        return self.weight != 0 and not self.disabled
+
+    @property
     def check_target(self) -> dict[str, str]:
         """The address (`addr`) and `port` that its check has of its own."""
         pairs = zip(self.words, self.words[1:], strict=False)
@@ -93,7 +98,7 @@ class Plan:
     @property
     def leaving(self) -> frozenset[tuple[str, str]]:
         """Who is to get no more clients."""
-        off = [(backend, server.name) for backend, server in (*self.weighed, *self.switched) if server.disabled or not server.weight]
+        off = [(backend, server.name) for backend, server in (*self.weighed, *self.switched) if not server.serves]
         return frozenset((*off, *self.removed))
 
 

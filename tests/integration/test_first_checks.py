@@ -208,6 +208,38 @@ def test_nobody_takes_over_who_is_found_sick(amphora: Amphora, further: str) -> 
     assert asked.result() | answers(amphora, 1.0) == {str(FIT), str(OTHER)}
 
 
+@pytest.mark.parametrize("off", [" weight 0", " weight 1 disabled"])
+def test_no_request_fails_while_members_take_turns_whom_nobody_checks(amphora: Amphora, off: str) -> None:
+    texts = [config(f"m1 {agent_amphora.WEB}:{FIT}{one}", f"m2 {agent_amphora.WEB}:{OTHER}{two}") for one, two in _turns(off)]
+    amphora.apply(1, texts[1])
+    over = threading.Event()
+    with futures.ThreadPoolExecutor(3) as clients:
+        asked = [clients.submit(asked_all_the_time, amphora, over) for _ in range(3)]
+        try:
+            assert {amphora.apply(generation, texts[generation % 2]) for generation in range(2, 22)} == {"runtime"}
+        finally:
+            over.set()
+    assert set().union(*(one.result() for one in asked)) == {200}
+
+
+def _turns(off: str) -> list[tuple[str, str]]:
+    return [(" weight 1", off), (off, " weight 1")]
+
+
+def asked_all_the_time(amphora: Amphora, over: threading.Event) -> set[int]:
+    """The statuses of answers to requests on one connection after the other."""
+    found = set()
+    while not over.is_set():
+        with contextlib.closing(http.client.HTTPConnection(agent_amphora.VIP)) as connection:
+            connection.sock = amphora.connect()
+            for _ in range(20):
+                connection.request("GET", "/")
+                answer = connection.getresponse()
+                answer.read()
+                found.add(answer.status)
+    return found
+
+
 def applied_under_requests(amphora: Amphora, after: str, last: str, **certificates: Any) -> str:
     """How a change was applied that leads clients from the fit one to another, each of whose requests was answered."""
     with futures.ThreadPoolExecutor(1) as client:
