@@ -133,20 +133,29 @@ class Certificates:
     def lead(self, runtime: haproxy_runtime.RuntimeApi, old: Manifest, new: Manifest) -> None:
         """Give a running HAProxy the certificates that differ; what differs in other ways than these follows from another configuration.
 
+        First what comes, then what is replaced, then what goes: whoever asks meanwhile for a name that a list has before and after is shown
+        a certificate of it, also if that one takes the place of another.
+
         :raises RuntimeFailed: it did not take something, or does not show it afterwards; a reload will do.
         """
         was, now = ({one for names in each.lists.values() for one in names} for each in (old, new))
+        lists = {name: (set(old.lists.get(name, names)), set(names)) for name, names in new.lists.items()}
+        if others := [name for name, names in new.lists.items() if old.lists.get(name, names)[0] != names[0]]:
+            raise haproxy_runtime.RuntimeFailed(f"the default of {', '.join(others)} has another name")
         for name in sorted(now - old.names.keys()):
             runtime.order(f"new ssl cert {self.directory / name}", f"New empty certificate store '{self.directory / name}'!")
+            self._replace(runtime, name, new.names[name])
+        for name, (before, after) in lists.items():
+            self._add(runtime, name, after - before)
         for name, file in new.names.items():
-            if old.names.get(name) != file and (name in old.names or name in now):
+            if name in old.names and old.names[name] != file:
                 self._replace(runtime, name, file)
-        for name, names in new.lists.items():
-            if old.lists.get(name, names)[0] != names[0]:
-                raise haproxy_runtime.RuntimeFailed(f"the default of {name} has another name")
-            self._lead_list(runtime, name, set(old.lists.get(name, names)), set(names))
+        for name, (before, after) in lists.items():
+            self._remove(runtime, name, before - after)
+            if before != after and set(self._shown(runtime, name)) != after:
+                raise haproxy_runtime.RuntimeFailed(f"HAProxy shows another list {name} than the one that was asked for")
             if changed := _changed(old, new, name):
-                self._refuse_rivals(runtime, names, changed)
+                self._refuse_rivals(runtime, new.lists[name], changed)
         for name in sorted(was - now):
             runtime.ask(f"del ssl cert {self.directory / name}")
 
@@ -182,17 +191,17 @@ class Certificates:
         if _fingerprint(content) not in runtime.ask(f"show ssl cert {path}"):
             raise haproxy_runtime.RuntimeFailed(f"HAProxy took {name}, and shows another certificate")
 
-    def _lead_list(self, runtime: haproxy_runtime.RuntimeApi, name: str, was: set[str], now: set[str]) -> None:
-        for one in sorted(now - was):
+    def _add(self, runtime: haproxy_runtime.RuntimeApi, name: str, come: Collection[str]) -> None:
+        for one in sorted(come):
             said = runtime.ask(f"add ssl crt-list {self.directory / name} {self.directory / one}").strip()
             if not said.endswith("Success!"):
                 raise haproxy_runtime.RuntimeFailed(f"HAProxy answers `add ssl crt-list {name} {one}` with: {said}")
-        for one in sorted(was - now):
+
+    def _remove(self, runtime: haproxy_runtime.RuntimeApi, name: str, go: Collection[str]) -> None:
+        for one in sorted(go):
             said = runtime.ask(f"del ssl crt-list {self.directory / name} {self.directory / one}").strip()
             if "deleted" not in said or "Can't" in said:
                 raise haproxy_runtime.RuntimeFailed(f"HAProxy answers `del ssl crt-list {name} {one}` with: {said}")
-        if was != now and set(self._shown(runtime, name)) != now:
-            raise haproxy_runtime.RuntimeFailed(f"HAProxy shows another list {name} than the one that was asked for")
 
     def _refuse_rivals(self, runtime: haproxy_runtime.RuntimeApi, names: Collection[str], changed: Collection[str]) -> None:
         """:raises RuntimeFailed: one that has changed has a host in common with another of its list. HAProxy shows the one that came first,

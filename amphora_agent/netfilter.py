@@ -71,6 +71,7 @@ class Netfilter(program.Program):
         self._standing: dict[str, tuple[datagrams.Service, frozenset[str], object, object]] = {}  # by which its rules were made
         self._limits: dict[str, int] = {}
         self._left_alone = False  # what an earlier agent left serves on: this one does not understand its text
+        self._waits = False  # a push, for first checks of what it brings: until then the rules are those of before
         self._settled_at = 0.0  # until then the first checks after a restart of the agent may be under way
         self._counted: Mapping[str, tuple[int, int]] = {}  # packets and bytes by counter, as they were read last
         self._of_members: dict[str, list[int]] = {}  # the same of members, by the names of `member_counters`
@@ -258,9 +259,12 @@ class Netfilter(program.Program):
         with self._lock:
             gone = [one for one in self._services if one.id not in {other.id for other in services}]
             serving = self._recall() if self._left_alone else self._up()
-            self._services = services
+            self._services, self._waits = services, True
             self._checks.set(_targets(services), serving)
-        self._checks.wait(_PATIENCE)
+        try:
+            self._checks.wait(_PATIENCE)
+        finally:
+            self._waits = False
         with self._lock:
             self._bring()
             self._flows.end_all(gone)
@@ -269,7 +273,7 @@ class Netfilter(program.Program):
 
     def _follow_checks(self) -> None:
         with self._lock:
-            if not self.configured or self._settles():
+            if not self.configured or self._waits or self._settles():
                 return
             self._bring()
             self._flows.look(self._services, self._present(), at_once=True)

@@ -9,7 +9,10 @@ import json
 import pathlib
 import shutil
 import socket
+import ssl
+import threading
 from collections.abc import Iterator
+from concurrent import futures
 from typing import Any
 
 import pytest
@@ -17,7 +20,7 @@ import pytest
 from amphora_agent import system
 from amphora_agent.protocol import rest
 from tests.integration import agent_amphora
-from tests.integration.agent_amphora import VRRP, WEB, Amphora, config, eventually
+from tests.integration.agent_amphora import VIP, VRRP, WEB, Amphora, config, eventually
 
 pytestmark = pytest.mark.integration
 SESSIONS, WEIGHT = 4, 18  # columns of HAProxy's table
@@ -295,3 +298,37 @@ def test_a_setting_that_the_kernel_refuses_is_named(amphora: Amphora, change: di
     assert f"`{named}`" in said["message"], said
     assert "Command failed" not in said["message"]
     assert amphora.fetch_all() == {"9001"}
+
+
+def test_nobody_is_shown_the_certificate_of_another_name_while_certificates_change_places(amphora: Amphora) -> None:
+    """The default one becomes one of those that are chosen by name, and the other way round."""
+    web, authority = amphora.web(9001), agent_amphora.Authority("any")
+    files = {name: amphora.send_certificate(authority.issue(name)) for name in ("a.example", "b.example")}
+    text = config(f"m1 {web}").replace(f"bind {VIP}:80", f'bind {VIP}:443 ssl crt-list "${{FIGLINA_CERTIFICATES}}/l1.list"')
+
+    def apply(generation: int) -> str:
+        default, other = list(files) if generation % 2 else list(files)[::-1]
+        names = {"l1.pem": files[default], f"{other[0]}.pem": files[other]}
+        return amphora.apply(generation, text, certificates=tuple(files.values()), names=names, lists={"l1.list": tuple(names)})
+
+    apply(1)
+    over = threading.Event()
+    with futures.ThreadPoolExecutor(2) as clients:
+        asked = [clients.submit(_handshakes, amphora, authority, name, over) for name in files]
+        try:
+            assert {apply(generation) for generation in range(2, 18)} == {"runtime"}
+        finally:
+            over.set()
+        assert all(one.result() > 10 for one in asked)
+
+
+def _handshakes(amphora: Amphora, authority: agent_amphora.Authority, name: str, over: threading.Event) -> int:
+    """How many were made.
+
+    :raises ssl.SSLError: one met a certificate that is not for this name.
+    """
+    context, count = ssl.create_default_context(cadata=authority.root.decode()), 0
+    while not over.is_set():
+        with amphora.connect(port=443) as sock, context.wrap_socket(sock, server_hostname=name):
+            count += 1
+    return count

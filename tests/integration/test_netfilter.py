@@ -16,6 +16,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
 from typing import Any
 
 import pytest
@@ -724,6 +725,33 @@ def test_members_are_checked_by_other_protocols_where_somebody_says_so(site: Sit
     finally:
         server.shutdown()
         server.server_close()
+
+
+@TRANSPORTS
+def test_nobody_goes_before_it_is_known_who_of_those_that_come_is_fit(site: Site) -> None:
+    """One that comes is found dead at once; another one thinks about its health for a while."""
+    site.start(5001, 5002)
+    thinking = threading.Event()
+
+    class Slow(_Health):
+        def do_GET(self) -> None:
+            thinking.wait(0.5)
+            self.send_response(200)
+            self.end_headers()
+
+    with site.outdoors(lambda: http.server.ThreadingHTTPServer((OUTSIDE[4], 8080), Slow)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        site.apply(service(member(5001)))
+        comes = service(member(5002, check_port=8080), member(5003, check_port=8081), check=HTTP_CHECK)
+        with futures.ThreadPoolExecutor(1) as pushes:
+            push = pushes.submit(site.apply, comes)
+            met = [site.flow(within=_SHORT) for _ in iter(push.done, True)]
+            assert push.result() == "runtime"
+        assert set(met) <= {5001, 5002}
+        assert met.count(5001) > 1
+        assert site.flow() == 5002
+        thinking.set()
+        server.shutdown()
 
 
 @TRANSPORTS
