@@ -273,9 +273,8 @@ class Record:
 
     @classmethod
     def of(cls, request: interface.BootRequest, flavor: str) -> Record:
-        """The record of a machine that is to be booted; its first address is that on the management network."""
-        addresses = [fixed.ip_address for port in request.ports[:1] for fixed in port.fixed_ips]
-        record = cls(name=request.name, flavor=flavor, management_address=next(iter(addresses), None))
+        """The record of a machine that is to be booted."""
+        record = cls(name=request.name, flavor=flavor, management_address=request.management_address)
         for port in request.ports:
             record = record.with_cable(port)
         return record

@@ -8,7 +8,7 @@ import pytest
 
 from controller import exceptions
 from controller.drivers.compute import interface
-from controller.model.network import Port
+from controller.model.network import FixedIp, Port
 from tests.contract.cloud import Cloud, new_id
 from tests.contract.conftest import CLOUDS, OPENSTACKS
 
@@ -28,10 +28,12 @@ def ours(cloud: Cloud, *amphora_ids: str) -> set[str]:
 
 def test_a_booted_machine_is_found_by_its_id_and_by_its_amphora(cloud: Cloud, amphora_id: str) -> None:
     request = cloud.a_request(amphora_id)
-    made = cloud.compute.boot(request)
+    (port,) = request.ports
+    both = dataclasses.replace(port, fixed_ips=(FixedIp("another subnet", "fd00:f1::5"), *port.fixed_ips))
+    made = cloud.compute.boot(dataclasses.replace(request, ports=[both]))
     machine = cloud.running(amphora_id)
     assert (machine.id, machine.amphora_id, machine.zone) == (made.id, amphora_id, cloud.zone)
-    assert machine.management_address == request.ports[0].fixed_ips[0].ip_address
+    assert made.management_address == machine.management_address == port.fixed_ips[0].ip_address, "agents are spoken to by IPv4"
     assert cloud.compute.get(machine.id) == machine
     assert [one for one in cloud.compute.list_ours() if one.amphora_id == amphora_id] == [machine]
 

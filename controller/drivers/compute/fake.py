@@ -84,7 +84,7 @@ class FakeCompute(interface.ComputeDriver):
                 id=str(uuid.uuid4()),
                 amphora_id=request.amphora_id,
                 status=interface.InstanceStatus.ACTIVE,
-                management_address=next((fixed.ip_address for port in request.ports[:1] for fixed in port.fixed_ips), None),
+                management_address=request.management_address,
                 zone=request.zone,
                 image_id=str(uuid.uuid5(uuid.NAMESPACE_OID, request.image_tag or "")),
                 flavor=request.flavor,

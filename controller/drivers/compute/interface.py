@@ -33,6 +33,11 @@ class BootRequest:
     zone: str | None = None
     server_group_id: str | None = None
 
+    @property
+    def management_address(self) -> str | None:
+        """By which its agent is spoken to."""
+        return self.ports[0].address_on().ip_address if self.ports and self.ports[0].fixed_ips else None
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:

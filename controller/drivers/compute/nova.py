@@ -222,7 +222,6 @@ class NovaCompute(interface.ComputeDriver):
             raise exceptions.Misconfigured("[controller_worker] amp_image_tag: name the tag of the image for amphorae")
         image = self._images.newest(request.image_tag)
         settings = self._settings
-        address = next((fixed.ip_address for port in request.ports[:1] for fixed in port.fixed_ips), None)
         more = self._more_networks(request)
         metadata = {"figlina_amphora": request.amphora_id, "figlina_flavor": request.flavor, "figlina_image": image}
         server: dict[str, Any] = {
@@ -231,7 +230,7 @@ class NovaCompute(interface.ComputeDriver):
             "config_drive": True,
             "user_data": _user_data(request, more),
             "networks": [*({"port": port.id} for port in request.ports), *({"uuid": one} for one in more)],
-            "metadata": metadata | ({"figlina_address": address} if address else {}),
+            "metadata": metadata | ({"figlina_address": request.management_address} if request.management_address else {}),
             "tags": [self._settings.deployment],
             **self._disk(image),
         }
