@@ -152,12 +152,12 @@ class Site:
 
     # What tests do
 
-    def machine(self, network_id: str, groups: Sequence[str] = (), name: str = "") -> tenant.Machine:
+    def machine(self, network_id: str, groups: Sequence[str] | None = None, name: str = "") -> tenant.Machine:
         """A machine of the tenant, in a namespace of this host, that answers HTTP and HTTPS with this name, or its own; gone when the site
-        is.
+        is. Without `groups` it takes everything.
         """
         project_id = str(self.users.tenant.current_project_id)
-        made = tenant.Machine(self.users.admin, project_id, network_id, self.host, groups or [self.open_group])
+        made = tenant.Machine(self.users.admin, project_id, network_id, self.host, [self.open_group] if groups is None else groups)
         self._machines.append(made)
         made.serve(name or made.name, self.folder)
         return made

@@ -184,3 +184,37 @@ def test_an_ipv6_vip(site: Site, tenant: Tenant) -> None:
         for machine in machines:
             machine.close()
         network.delete_network(net)
+
+
+def test_a_vip_without_port_security(site: Site) -> None:
+    """No security group holds there, so the amphora itself refuses who is not in `allowed_cidrs`."""
+    network = site.users.tenant.network
+    net = network.create_network(name="figlina-unguarded", is_port_security_enabled=False)
+    machines: list[Machine] = []
+    made: dict[str, Any] = {}
+    try:
+        subnet = network.create_subnet(
+            network_id=net.id, ip_version=4, cidr="198.19.77.0/24", name="figlina-unguarded", is_dhcp_enabled=False
+        )
+        friend, stranger, *web = machines = [site.machine(net.id, groups=()) for _ in range(4)]
+        made = site.create(subnet.id, [_member(one) for one in web])
+        site.active(made["id"])
+        for client in (friend, stranger):
+            _serves(client, made["vip_address"], web, 60)
+        (listener,) = site.show(made["id"])["listeners"]
+
+        def allow(*cidrs: str) -> None:
+            site.api.put(f"/listeners/{listener['id']}", {"listener": {"allowed_cidrs": list(cidrs)}})
+            site.active(made["id"])
+
+        allow(f"{friend.addresses[0]}/32")
+        assert stranger.fetch(made["vip_address"]) == ""
+        _serves(friend, made["vip_address"], web)
+        allow(f"{friend.addresses[0]}/32", f"{stranger.addresses[0]}/32")
+        _serves(stranger, made["vip_address"], web)
+    finally:
+        if made:
+            site.delete(made["id"])
+        for machine in machines:
+            machine.close()
+        network.delete_network(net)
