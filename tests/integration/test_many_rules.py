@@ -114,9 +114,9 @@ def test_each_request_meets_the_first_policy_of_which_it_meets_all_rules(haproxy
     for request in [*likely, *(_request(chance) for _ in range(REQUESTS))]:
         fits = (one for one in policies if all(_matches(rule, request) is not rule.invert for rule in by_policy[one.id]))
         first = next(fits, None)
-        answer = _ask(haproxy, snapshot.load_balancer.vip.address, listener.protocol_port, request)
-        assert answer == ("503" if first is None else str(first.position)), request
-        met.add(answer)
+        got = _ask(haproxy, snapshot.load_balancer.vip.address, listener.protocol_port, request)
+        assert got == ("503" if first is None else str(first.position)), request
+        met.add(got)
     assert len(met) > POLICIES // 2
 
 
