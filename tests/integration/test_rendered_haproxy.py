@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
+import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -81,3 +84,24 @@ def test_persistent_sessions_of_a_single_amphora_outlive_a_reload(haproxy: Runni
     haproxy.write(dataclasses.replace(snapshot, listeners=(dataclasses.replace(snapshot.listeners[0], timeout_client_data=7000),)))
     haproxy.reload()
     assert eventually(lambda: "2001:db8::77" in haproxy.ask(f"show table {table}")), haproxy.ask(f"show table {table}")
+
+
+@pytest.mark.parametrize("short", ["timeout_client_data", "timeout_member_connect", "timeout_member_data"])
+def test_each_time_out_ends_what_it_is_about(haproxy: RunningHaproxy, short: str) -> None:
+    """The one is short, and the others are longer than the test waits."""
+    snapshot = builders.a_serving_snapshot(members=1)
+    [listener], [member], vip = snapshot.listeners, snapshot.members, snapshot.load_balancer.vip.address
+    fields: dict[str, Any] = dict.fromkeys(("timeout_client_data", "timeout_member_connect", "timeout_member_data"), 600_000) | {short: 300}
+    members = (dataclasses.replace(member, address="127.0.0.9", protocol_port=8080),)
+    haproxy.start(dataclasses.replace(snapshot, listeners=(dataclasses.replace(listener, **fields),), members=members))
+    with contextlib.ExitStack() as ends:
+        silent = ends.enter_context(haproxy.inside(lambda: socket.create_server(("127.0.0.9", 8080), backlog=0)))
+        if short == "timeout_member_connect":  # nobody accepts whom it has, and it has no room for others
+            ends.enter_context(haproxy.inside(lambda: socket.create_connection(silent.getsockname(), 10)))
+        client = ends.enter_context(haproxy.inside(lambda: socket.create_connection((vip, listener.protocol_port), 60)))
+        if short != "timeout_client_data":
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        said = {"timeout_client_data": b"HTTP/1.1 408", "timeout_member_connect": b"HTTP/1.1 503", "timeout_member_data": b"HTTP/1.1 504"}[
+            short
+        ]
+        assert client.recv(4096)[:12] == said

@@ -435,6 +435,48 @@ def test_members_are_spoken_to_by_tls_and_verified(bed: Bed) -> None:
     assert bed.ask(port)[1]["tls"]["version"] == "TLSv1.2"
 
 
+def test_members_are_known_by_the_name_that_their_client_asked_for(bed: Bed) -> None:
+    """A client that says none takes whoever has a certificate of the authority; one that has ended takes nobody."""
+    ended = tls_material.issue("root.example", is_ca=True, key=ROOT.key, ends=-tls_material.DAY / 2)
+    good, past = (bed.store.store_secret(bed.project, "ca", one.pem) for one in (ROOT, ended))
+    web = tls_material.issue("web.example", BETWEEN)
+    listener_id, port = bed.listener(web, default_pool_id=bed.pool(port=ECHO_TLS, ca_tls_container_ref=good))
+
+    def by_name(name: str) -> str:
+        where = ["--resolve", f"{name}:{port}:{bed.vip}", f"https://{name}:{port}/x"]
+        return bed.run("curl", "-sko", "/dev/null", "-w", "%{http_code}", "--max-time", "20", *where).stdout
+
+    assert [by_name("member.example"), by_name("other.example"), bed.ask(port)[0]] == ["200", "503", 200]
+    assert by_name("member.example") == "200", "a connection of another client is no way around"
+    assert by_name("other.example") == "503"
+    bed.change(listener_id, default_pool_id=bed.pool(port=ECHO_TLS, ca_tls_container_ref=past))
+    assert [by_name("member.example"), bed.ask(port)[0]] == ["503", 503]
+
+
+def test_clients_can_not_say_themselves_what_is_known_of_their_certificates(bed: Bed) -> None:
+    ca = bed.store.store_secret(bed.project, "ca", ROOT.pem)
+    names = [*HEADERS, "X-Forwarded-Port", "X-Real-IP", "X-Client-IP", "X-Forwarded-IP"]
+    fields = {"client_ca_tls_container_ref": ca, "insert_headers": dict.fromkeys(names, "true")}
+    _, port = bed.listener(tls_material.issue("web.example", BETWEEN), client_authentication="OPTIONAL", **fields)
+    lies = [word for name in names for word in ("--header", f"{name}: forged", "--header", f"{name.lower()}: forged, too")]
+    for version in ("--http1.1", "--http2"):
+        status, told, _ = bed.ask(port, version, *lies)
+        assert status == 200
+        assert "forged" not in str(told["head"])
+
+
+def test_nobody_comes_in_by_a_list_of_revocations_that_has_ended(bed: Bed) -> None:
+    good = tls_material.issue("client.example", ROOT)
+    file = bed.file("by-ended.pem", good.pem + good.key_pem())
+    ca = bed.store.store_secret(bed.project, "ca", ROOT.pem)
+    crls = [bed.store.store_secret(bed.project, "crl", tls_material.revoke(ROOT, ends=ends * tls_material.DAY)) for ends in (1, -0.5)]
+    fields = {"client_ca_tls_container_ref": ca, "client_crl_container_ref": crls[0]}
+    listener_id, port = bed.listener(tls_material.issue("web.example", BETWEEN), client_authentication="OPTIONAL", **fields)
+    assert [bed.ask(port, "--cert", file)[0], bed.ask(port)[0]] == [200, 200]
+    bed.change(listener_id, client_crl_container_ref=crls[1])
+    assert [bed.ask(port, "--cert", file)[0], bed.ask(port)[0]] == [0, 200]
+
+
 def test_members_that_are_checked_are_spoken_to_by_tls(bed: Bed) -> None:
     pool_id = bed.pool(port=ECHO_TLS)
     monitor = {"pool_id": pool_id, "type": "HTTPS", "delay": 1, "timeout": 1, "max_retries": 1, "max_retries_down": 1}
