@@ -54,8 +54,10 @@ class FirstChecks:
     def wait(self, leaving: Collection[Key] = (), patience: float = PATIENCE_FOR_ONLY_ONES) -> None:
         """Give the first checks a moment: who is told that a change is made finds the new member serving, if it is fit. Those that are
         about to leave serve no more, so what follows upon this leaves nobody without a member. `patience`, in seconds, is for backends
-        without another server.
+        without another server; there is more where somebody serves until then.
         """
+        if {backend for backend, _ in leaving} & {backend for backend, _ in self._waiting}:
+            patience = max(patience, PATIENCE_BESIDE)
         while self._waiting and (waited := time.monotonic() - self._began) < patience:
             serving = {row.key[0] for row in self.look().values() if row.serves and row.key not in leaving}
             if waited > PATIENCE and all(backend in serving for backend, _ in self._waiting):

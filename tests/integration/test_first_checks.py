@@ -156,12 +156,13 @@ def test_no_request_fails_when_others_take_over_who_are_yet_to_be_checked(amphor
     assert how == applied_under_requests(amphora, after, str(SICK))
 
 
-def test_no_request_fails_while_another_pool_is_slow_to_say_that_it_is_fit(amphora: Amphora) -> None:
-    """The former one serves until then, so there is more time than where nobody does."""
+@pytest.mark.parametrize(("pool", "how"), [("p1", "runtime"), ("p2", "reload")])
+def test_no_request_fails_while_those_who_come_are_slow_to_say_that_they_are_fit(amphora: Amphora, pool: str, how: str) -> None:
+    """The former ones serve until then, so there is more time than where nobody does."""
     amphora.set_fit(SICK, True)
     amphora.apply(1, checked(f"m1 {FIT}"))
     amphora.set_thinking(SICK, 1.2)
-    assert applied_under_requests(amphora, checked_below("p2", f"m2 {SICK}"), str(SICK)) == "reload"
+    assert applied_under_requests(amphora, checked_below(pool, f"m2 {SICK}"), str(SICK)) == how
 
 
 def test_no_request_fails_when_a_pool_and_a_certificate_come_together(amphora: Amphora) -> None:
