@@ -77,7 +77,11 @@ def flavor(site: Site) -> Iterator[Finding]:
         yield failure("flavor-memory", f"{who} has less than {MEMORY} MiB of memory", "another flavor")
     needed = _disk(site.image)
     if not _from_volumes(site) and found["disk"] and found["disk"] < needed:  # 0: as large as the image
-        yield failure("flavor-disk", f"{who} is smaller than the image, which needs {needed} GiB", "a flavor with a larger disk, or with 0")
+        yield failure("flavor-disk", f"{who} is smaller than the image, which needs {needed} GiB", "a flavor with a larger disk")
+    if not _from_volumes(site) and not found["disk"] and "admin" not in site.access.role_names:
+        # Nova's policy os_compute_api:servers:create:zero_disk_flavor is role:admin by default (its configuration reference)
+        words = f"{who} has no disk, with which compute lets administrators alone boot an image, unless its policy says otherwise"
+        yield warning("flavor-no-disk", words, f"a flavor with a disk of {max(needed, 1)} GiB")
     yield ok(who)
 
 

@@ -237,6 +237,11 @@ def _with_host(site: Site, host: Host, conf: cfg.ConfigOpts) -> None:
     site.conf, site.host, site._ask = conf, host, cloud.Cloud.from_conf
 
 
+def _without_disk(world: World, *roles: str) -> None:
+    world.cloud.named("flavors", "amphora").update(disk=0)
+    world.user_has(*roles)
+
+
 BREAKS: dict[str, Callable[[World], Any]] = {
     "option": lambda w: w.replace("[nova]\n", "[nova]\nanti_affinity_policy = sometimes\n"),
     "database-away": lambda w: (w.folder / "figlina.db").unlink(),
@@ -271,6 +276,7 @@ BREAKS: dict[str, Callable[[World], Any]] = {
     "flavor-missing": lambda w: w.cloud.store["flavors"].clear(),
     "flavor-memory": lambda w: w.cloud.named("flavors", "amphora").update(ram=128),
     "flavor-disk": lambda w: w.image().update(virtual_size=2**32),
+    "flavor-no-disk": lambda w: _without_disk(w, "member", "service"),
     "zone": lambda w: w.set("nova", "availability_zone", "elsewhere"),
     "volume-size": lambda w: _from_volumes(w, of_image=17),
     "volume-type": lambda w: _from_volumes(w, "golden"),
@@ -353,6 +359,11 @@ def test_our_image_is_found_however_many_others_have_its_tag(world: World) -> No
         fit = {"tags": ["amphora"], "status": "active", "visibility": "public", "disk_format": "qcow2", "size": 1}
         world.cloud.add("images", name=f"theirs-{place}", owner="somebody", created_at=f"2999-01-01T00:00:{place:02d}Z", **fit)
     assert [one.finding for one in world.check() if one.check == "image" and one.finding.level is not report.Level.OK] == []
+
+
+def test_an_administrator_boots_flavors_without_a_disk(world: World) -> None:
+    _without_disk(world, "admin")
+    assert [one.finding for one in world.check() if one.check == "flavor" and one.finding.level is not report.Level.OK] == []
 
 
 def test_a_volume_is_as_large_as_it_is_told_to_be_whatever_the_flavor_says(world: World) -> None:
