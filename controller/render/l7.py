@@ -17,6 +17,8 @@ from controller.model.status import ProvisioningStatus
 from controller.render import safe
 from controller.resources.l7policy import DEFAULT_HTTP_CODE
 
+_COLONS_OF_SYNTAX = re.compile(r"\(\?:|\[:\^?\w+:\]").sub
+"""What of a regular expression has a colon and means none: a group without a number, and a class of characters (pcre2pattern(3))."""
 _ESCAPED = re.compile(r'\\(["\\])').sub
 _ORDER = {"REJECT": 0, "REDIRECT_TO_URL": 1, "REDIRECT_PREFIX": 1, "FIXED_RESPONSE": 1, "REDIRECT_TO_POOL": 2}
 _MATCHES = {"CONTAINS": "sub", "ENDS_WITH": "end", "EQUAL_TO": "str", "REGEX": "reg", "STARTS_WITH": "beg"}
@@ -181,7 +183,8 @@ def _samples(rule: model.L7Rule, value: str) -> list[str]:
     """What of a request is compared."""
     match rule.type:
         case "HOST_NAME":  # clients name the port where it is not the usual one; a rule means it only if it has one
-            return ["req.hdr(host) -i" if ":" in value else "req.hdr(host),host_only -i"]
+            said = _COLONS_OF_SYNTAX("", value) if rule.compare_type == "REGEX" else value
+            return ["req.hdr(host) -i" if ":" in said else "req.hdr(host),host_only -i"]
         case "PATH" | "FILE_TYPE":
             return ["path"]
         case "SSL_DN_FIELD":

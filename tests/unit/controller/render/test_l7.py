@@ -54,6 +54,20 @@ def test_rejects_come_first_then_redirects_then_pools_each_by_position() -> None
     assert text.count("\nbackend ") == 2  # one for a pool, however many policies lead there
 
 
+@pytest.mark.parametrize(
+    ("compare_type", "value", "with_port"),
+    [
+        *(("EQUAL_TO", value, ":" in value) for value in ("www.example", "www.example:8080", "[2001:db8::1]")),
+        *(("REGEX", value, False) for value in (r"^(?:www|web)\.example$", r"^[[:alpha:]]+\.example$", r"^[[:^digit:]_]+$")),
+        *(("REGEX", value, True) for value in (r"^(?:www|web)\.example:8080$", r"^[[:alpha:]]+:[0-9]+$", r"^[^:]+$")),
+    ],
+)
+def test_a_host_is_compared_with_its_port_if_the_rule_has_one(compare_type: str, value: str, with_port: bool) -> None:
+    text = tools.haproxy_config(_snapshot({}, type="HOST_NAME", compare_type=compare_type, value=value))
+    (line,) = (line for line in tools.section(text, "frontend ") if line.startswith("acl "))
+    assert (" req.hdr(host) -i " in line, " req.hdr(host),host_only -i " in line) == (with_port, not with_port)
+
+
 def _shares(by: str, *weights: tuple[str, int]) -> model.Split:
     return model.Split(by=by, pools=tuple(model.Share(pool_id=builders.an_id(f"l7-{pool}"), weight=weight) for pool, weight in weights))
 
