@@ -435,6 +435,24 @@ def test_members_are_spoken_to_by_tls_and_verified(bed: Bed) -> None:
     assert bed.ask(port)[1]["tls"]["version"] == "TLSv1.2"
 
 
+def test_a_policy_leads_to_members_that_are_spoken_to_by_tls_and_verified(bed: Bed) -> None:
+    """The listener's own pool speaks without TLS, and goes on with it for whoever meets no rule."""
+    good, foreign = (bed.store.store_secret(bed.project, "ca", one.pem) for one in (ROOT, FOREIGN))
+    listener_id, port = bed.listener(tls_material.issue("web.example", BETWEEN))
+    policy = {"listener_id": listener_id, "action": "REDIRECT_TO_POOL"}
+    rule = {"type": "HEADER", "key": "X-Way", "value": "tls", "compare_type": "EQUAL_TO"}
+    policy["redirect_pool_id"] = bed.pool(port=ECHO_TLS, ca_tls_container_ref=good)
+    made = bed.site.api.post("/l7policies", {"l7policy": policy})["l7policy"]
+    bed.site.api.post(f"/l7policies/{made['id']}/rules", {"rule": rule})
+    bed.site.api.wait_active(bed.id)
+    status, told, _ = bed.ask(port, "-H", "X-Way: tls")
+    assert (status, told["tls"]["version"]) == (200, "TLSv1.3")
+    assert bed.ask(port)[1]["tls"] == {}
+    bed.site.api.put(f"/l7policies/{made['id']}", {"l7policy": {"redirect_pool_id": bed.pool(port=ECHO_TLS, ca_tls_container_ref=foreign)}})
+    bed.site.api.wait_active(bed.id)
+    assert [bed.ask(port, "-H", "X-Way: tls")[0], bed.ask(port)[0]] == [503, 200]
+
+
 def test_members_are_known_by_the_name_that_their_client_asked_for(bed: Bed) -> None:
     """A client that says none takes whoever has a certificate of the authority; one that has ended takes nobody."""
     ended = tls_material.issue("root.example", is_ca=True, key=ROOT.key, ends=-tls_material.DAY / 2)
