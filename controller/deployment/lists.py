@@ -17,6 +17,6 @@ def whole(service: cloud.Service, path: str, wanted: Mapping[str, Any], *, micro
         page = service.get(path, {**wanted, **marker}, microversion=microversion)
         found += page[key]
         has_more = page.get("next") or any(link["rel"] == "next" for link in page.get(f"{key}_links", ()))
-        if not (page[key] and has_more):
+        if not (page[key] and has_more) or page[key][-1]["id"] == marker.get("marker"):  # a service that knows no markers has one page
             return found
         marker = {"marker": page[key][-1]["id"]}
