@@ -72,7 +72,7 @@ LAYERS = {
         {"identity", "networks", "own"},
         {"machines"},
         {"site"},
-        {"lists", "report", "written"},
+        {"report", "written"},
     ],
     "drivers": [{"amphora"}, {"ca", "compute", "network", "secrets"}, {"files", "script"}],
 }

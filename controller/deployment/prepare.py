@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from controller import exceptions
-from controller.deployment import identity, lists, machines
-from controller.openstack import cloud, errors
+from controller.deployment import identity, machines
+from controller.openstack import cloud, errors, lists
 
 MARK = "Made by `figlina cloud prepare`."
 """The description of all that we make, by which `figlina cloud remove` knows it."""

@@ -8,9 +8,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from controller import exceptions
-from controller.deployment import lists
 from controller.deployment.prepare import DESCRIBED, MARK, PREFIX, Document, Tell
-from controller.openstack import cloud, errors
+from controller.openstack import cloud, errors, lists
 
 _MANY = 1000  # of a list that is answered at once
 _SOME = 5  # users that are named

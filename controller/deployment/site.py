@@ -12,9 +12,8 @@ from typing import Any
 from oslo_config import cfg
 
 from controller.conf import health_manager
-from controller.deployment import lists
 from controller.openstack import cloud as clouds
-from controller.openstack import errors
+from controller.openstack import errors, lists
 
 Document = Mapping[str, Any]
 

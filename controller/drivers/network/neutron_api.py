@@ -7,7 +7,7 @@ from typing import Any
 
 from controller import exceptions
 from controller.drivers.network.neutron_shapes import PORT_FIELDS, Row
-from controller.openstack import cloud, errors
+from controller.openstack import cloud, errors, lists
 
 LOG = logging.getLogger(__name__)
 
@@ -66,17 +66,8 @@ class Neutron:
         return found[_WORDS[collection]]
 
     def list(self, collection: str, fields: Sequence[str], **filters: str | Sequence[str]) -> list[Row]:
-        """All objects that have these values: one of several, where several are given. Neutron may answer in pages, of which the next
-        one is asked for by the last id: each row has its `id`."""
-        params: dict[str, Any] = {"fields": list(dict.fromkeys((*fields, "id"))), **filters}
-        key = collection.replace("-", "_")
-        rows: list[Row] = []
-        while True:
-            page = self.service.get(f"/{collection}", params)
-            rows += page[key]
-            if not page[key] or not any(link["rel"] == "next" for link in page.get(f"{key}_links", ())):
-                return rows
-            params = {**params, "marker": page[key][-1]["id"]}
+        """All objects that have these values: one of several, where several are given. Each row has its `id`, too."""
+        return lists.whole(self.service, f"/{collection}", {"fields": list(dict.fromkeys((*fields, "id"))), **filters})
 
     def named(self, collection: str, names: Sequence[str], fields: Sequence[str], by: str = "id", **filters: str) -> Iterator[Row]:
         """The objects that exist of many ids, or of many values of another field."""
