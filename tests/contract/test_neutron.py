@@ -101,14 +101,15 @@ def test_the_successor_of_a_single_amphora_gets_its_port_without_a_look_at_group
     looks: list[str] = []
     service = cloud.network._neutron.service
 
-    def get(*arguments: Any) -> Any:
-        looks.append(arguments[0])
-        return type(service).get(service, *arguments)
+    def get(path: str, *arguments: Any, **named: Any) -> Any:
+        looks.append(path)
+        return type(service).get(service, path, *arguments, **named)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(service, "get", get)
         second = cloud.network.ensure_vrrp_port(new_id(), load_balancer_id, vip)
-    assert looks.count("/security-groups") == 0, looks
+    assert "/ports" in looks
+    assert "/security-groups" not in looks
     assert cloud.groups_of(second.id) == cloud.groups_of(first.id) == cloud.groups_of(vip.port_id)
 
 
