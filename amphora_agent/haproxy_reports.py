@@ -75,6 +75,9 @@ class ReportingHAProxy(program.Program):
             return None
         return reports.part(statistics, totals, by_id)
 
+    def last_counts(self) -> program.Part:
+        return (self.report(programs.RUNS) if self.runtime.answers(QUESTION_TIMEOUT) else None) or program.Part()
+
     def save(self) -> None:
         with self._counting:
             self._counters.save()

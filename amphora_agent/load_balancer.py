@@ -62,6 +62,7 @@ class LoadBalancer:
         self._announced_at = 0.0
         self._states: dict[str, str] = {}  # of the programs that are meant to run, by their names (`programs`), as they say themselves
         self._faults = faults.Faults()
+        self._last_parts: list[program.Part] = []  # of what was served until nothing was: what it counted is told until the end
         self._watcher: threading.Thread | None = None  # of what programs await
         self._cards = outages.Outage(LOG, "Looking at the network cards")
         self._settled = True  # False while a change is half done: a second try may not be answered with `none`
@@ -115,6 +116,7 @@ class LoadBalancer:
                 how = self._bring_to(wanted, changed=new_hash != self._hash)
             self._wanted, self._hash, self._settled = wanted, new_hash, True
             self._faults.forget()
+            self._last_parts = []
             self._states = {one.name: programs.RUNS for one in self._meant_to_run()}
             self._remember()
             self._watch_closely()
@@ -123,13 +125,15 @@ class LoadBalancer:
         return rest.Receipt(wanted.load_balancer_id, wanted.generation, new_hash, how)
 
     def remove(self, load_balancer_id: str) -> None:
-        """Stop serving a load balancer and forget its files; unknown is fine."""
+        """Stop serving a load balancer and forget its files; unknown is fine. What was counted is still reported."""
         with self._lock:
             if self._wanted is not None and self._wanted.load_balancer_id != load_balancer_id:
                 return
             self._changes += 1
             self._stop(brings_clients=True)
             self._nics.drop_vips(self._known_nics)  # before servers end: a client without an answer asks again, a refused one gives up
+            if self._wanted is not None:
+                self._last_parts = [self._last_part(one).ended() for one in self._meant_to_run()]
             self._stop(brings_clients=False)
             self._nics.drop(self._known_nics, ())
             self._nics.admit(())
@@ -351,12 +355,15 @@ class LoadBalancer:
                     self._faults.outlive(one.name, "told", functools.partial(one.told, part or program.Part()), None)
             finally:
                 self._lock.release()
-        made = report.make(wanted.generation if wanted else 0, hash_of_it, [part for _, part in parts if part])
+        made = report.make(wanted.generation if wanted else 0, hash_of_it, [*self._last_parts, *(part for _, part in parts if part)])
         return {**made, "programs": self._record.show(self._fares())}
 
     def _part(self, one: program.Program, state: str | None) -> program.Part | None:
         nothing: program.Part | None = program.Part()
         return self._faults.outlive(one.name, "report", lambda: one.report(state), nothing)
+
+    def _last_part(self, one: program.Program) -> program.Part:
+        return self._faults.outlive(one.name, "last_counts", one.last_counts, program.Part(), grave=False)
 
     def _watch_closely(self) -> None:
         """Have somebody look closely while a program awaits something: `look()` comes around each second only."""

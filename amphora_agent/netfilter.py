@@ -225,6 +225,13 @@ class Netfilter(program.Program):
         self.known = datagram_reports.Known(services, totals, self._flows.counts, self._checks.states(), by_id)
         return self.known.part(datagrams.NFTABLES)
 
+    def last_counts(self) -> program.Part:
+        with self._lock:
+            if not self._exists():
+                return program.Part()
+            self._read(members=True)
+        return self.report(programs.RUNS) or program.Part()
+
     def save(self) -> None:
         with self._counting:
             self._counters.save()

@@ -29,6 +29,12 @@ class Part:
     counts: dict[str, list[int]] = dataclasses.field(default_factory=dict)
     others: dict[str, Any] = dataclasses.field(default_factory=dict)
 
+    def ended(self) -> Part:
+        """What is left of it once nothing is served any more: totals, and no connection that is open."""
+        listeners = {key: {**one, "stats": {**one["stats"], "active_connections": 0}} for key, one in self.listeners.items()}
+        counts = {key: [into, out, 0, *others] for key, (into, out, _, *others) in self.counts.items()}
+        return Part(listeners, counts=counts)
+
 
 class Program(abc.ABC):
     """One program, which outlives the agent. Whoever calls lets one in at a time, but for `report`."""
@@ -103,6 +109,10 @@ class Program(abc.ABC):
 
     def report(self, state: str | None) -> Part | None:
         """Its part of the report; `state` is how it fares, None if it is not meant to run. None: it runs, and does not say how."""
+        return Part()
+
+    def last_counts(self) -> Part:
+        """What it has counted, now that no clients come any more and it is about to be stopped; nothing if it does not say so at once."""
         return Part()
 
     def told(self, part: Part) -> None:

@@ -94,6 +94,16 @@ def test_the_lightest_member_serves_alone(amphora: Amphora) -> None:
     assert {_ask(amphora) for _ in range(4)} == {"5003"}
 
 
+def test_what_was_counted_until_nothing_is_served_any_more_is_told(amphora: Amphora) -> None:
+    beats = amphora.beats()
+    assert amphora.apply(1, None, datagrams_config=_text(_member(amphora, 5001))) == "runtime"
+    for _ in range(3):
+        assert _ask(amphora) == "5001"
+    assert amphora.call("DELETE", f"/1/load-balancers/{amphora.load_balancer_id}")[0] == 204
+    told = beats.report(lambda report: report["generation"] == 0 and bool(report["listeners"]))
+    assert told["listeners"]["l-udp"]["stats"]["total_connections"] == 3
+
+
 def test_rules_that_an_agent_tried_when_it_was_killed_give_way_to_those_that_served(amphora: Amphora) -> None:
     one, other, next_one = (_member(amphora, port) for port in (5001, 5002, 5003))
     served = _text(one, other)

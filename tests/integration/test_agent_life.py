@@ -142,6 +142,26 @@ def test_death_of_the_agent_leaves_traffic_and_counters_alone(amphora: Amphora) 
     assert amphora.apply(3, config(f"m1 {one} weight 2")) == "runtime"
 
 
+def test_what_was_counted_until_nothing_is_served_any_more_is_told(amphora: Amphora) -> None:
+    """A predecessor lets go so, a moment before it is deleted: nobody else knows what clients did since its last beat."""
+    beats, served = amphora.beats(), config(f"m1 {amphora.web(9001)} weight 1")
+    amphora.apply(1, served)
+    amphora.fetch_all(5)
+    path = f"/1/load-balancers/{amphora.load_balancer_id}"
+    for _ in range(2):  # told once more, it has nothing new to say
+        assert amphora.call("DELETE", path)[0] == 204
+    told = beats.report(lambda report: report["generation"] == 0 and bool(report["listeners"]))
+    stats = told["listeners"]["l1"]["stats"]
+    assert (stats["total_connections"], stats["active_connections"]) == (5, 0)
+    assert stats["bytes_in"] > 0 < stats["bytes_out"]
+    assert told["pools"] == {}
+    amphora.apply(1, served)
+    amphora.fetch()
+    heartbeat_request(amphora)(beats)
+    again = beats.report(lambda report: report["generation"] == 1 and bool(report["listeners"]))
+    assert again["listeners"]["l1"]["stats"]["total_connections"] <= 1
+
+
 def test_haproxy_is_started_again_and_its_counters_go_on(amphora: Amphora) -> None:
     one = amphora.web(9001)
     amphora.apply(1, config(f"m1 {one} weight 1"))
