@@ -1,27 +1,31 @@
-"""Answers whoever scrapes a PROMETHEUS listener: HAProxy hands its requests to a socket here, a few at a time.
+"""Answers whoever scrapes a PROMETHEUS listener: HAProxy hands its requests to a socket here, as many at a time as a listener lets in.
 
 Nobody can load the amphora by asking often: an answer is made once a second at most, and so seldom that making it takes a tenth of one
-processor at most.
+processor at most. Nor by taking an answer slowly: that holds up nobody else, and as long as several answers are still being taken, who
+comes gets the newest of them again, for those of two thousand members are large.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import pathlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from amphora_agent import haproxy_runtime, metric_sums, metrics, outages, system
 from amphora_agent.protocol import rendered
 
 LOG = logging.getLogger(__name__)
-AT_ONCE = 4
-"""Requests that are answered at the same time; HAProxy has others wait."""
-QUEUE_TIMEOUT, ANSWER_TIMEOUT = 3, 5
-"""Seconds that a request waits for its turn, and until whoever does not take an answer is left alone."""
+AT_ONCE = 20
+"""Requests that are answered at the same time, as many as a listener has connections; HAProxy has others wait."""
+QUEUE_TIMEOUT, ANSWER_TIMEOUT, LONGEST_ANSWER = 3, 5, 30
+"""Seconds that a request waits for its turn, until whoever takes nothing of an answer is left alone, and until anybody is."""
+DIFFERENT = 4
+"""So many answers may still be being taken when another one is made."""
 FRESH = 1.0
 """Seconds for which an answer is given again."""
 _SHARE = 10
@@ -41,6 +45,14 @@ backend {name}
 """
 
 
+@dataclasses.dataclass(slots=True, eq=False)
+class _Answer:
+    """How many are taking it."""
+
+    content: bytes
+    takers: int = 0
+
+
 class Exporter:
     """Serves from the first time that it is needed."""
 
@@ -49,7 +61,8 @@ class Exporter:
         self.sums = metric_sums.Sums(kept)
         self._lock = threading.Lock()
         self._listening: socket.socket | None = None
-        self._answer, self._until = b"", 0.0
+        self._answer, self._until = _Answer(_UNAVAILABLE), 0.0
+        self._taken: set[_Answer] = set()
         self._processor: Sequence[int] = ()
         self.expiries: Callable[[], Mapping[str, float]] = dict  # of listeners: when the first of their certificates ends
         self.others: Callable[[], Iterable[Mapping[str, str]]] = tuple  # rows as of `show stat`, of what HAProxy does not serve
@@ -117,14 +130,31 @@ class Exporter:
                     if not (chunk := connection.recv(4096)):
                         return
                     received += chunk
-                connection.sendall(self._reply())
+                with self._reply() as answer:
+                    _send(connection, answer)
             self.sums.save_now_and_then()
         finally:
             turns.release()
 
-    def _reply(self) -> bytes:
-        """One for all who ask while it is fresh; a slow failure is so for as long as it took: a HAProxy that hangs holds up one of them."""
+    @contextlib.contextmanager
+    def _reply(self) -> Iterator[bytes]:
+        """For as long as it is being taken."""
         with self._lock:
+            self._renew()
+            answer = self._answer
+            answer.takers += 1
+            self._taken.add(answer)
+        try:
+            yield answer.content
+        finally:
+            with self._lock:
+                answer.takers -= 1
+                if not answer.takers:
+                    self._taken.discard(answer)
+
+    def _renew(self) -> None:
+        """One for all who ask while it is fresh; a slow failure is so for as long as it took: a HAProxy that hangs holds up one of them."""
+        if len(self._taken) < DIFFERENT or self._answer.content is _UNAVAILABLE:
             began, spent = time.monotonic(), time.thread_time()
             if began >= self._until:
                 try:
@@ -132,12 +162,11 @@ class Exporter:
                 except (haproxy_runtime.RuntimeFailed, OSError, ValueError, KeyError) as exc:
                     LOG.warning("Metrics can't be made: %s", exc)
                     took = time.monotonic() - began
-                    self._answer, self._until = _UNAVAILABLE, began + (2 * took if took > _SLOW else 0)
+                    self._answer, self._until = _Answer(_UNAVAILABLE), began + (2 * took if took > _SLOW else 0)
                 else:
                     head = f"HTTP/1.0 200 OK\r\nContent-Type: {metrics.CONTENT_TYPE}\r\nContent-Length: {len(body)}\r\n\r\n"
-                    self._answer = head.encode() + body
+                    self._answer = _Answer(head.encode() + body)
                     self._until = began + max(FRESH, _SHARE * (time.thread_time() - spent))
-            return self._answer
 
     def _make(self) -> str:
         first = (system.read_file(pathlib.Path("/proc/stat")) or b"").decode().partition("\n")[0]
@@ -155,3 +184,15 @@ class Exporter:
         except (haproxy_runtime.RuntimeFailed, OSError, ValueError) as exc:  # a look at one costs not all the others their metrics
             LOG.warning("Metrics leave out when certificates end: %s", exc)
         return metrics.text(present, load)
+
+
+def _send(connection: socket.socket, answer: bytes) -> None:
+    """As fast as it is taken.
+
+    :raises OSError: nothing of it is taken any more, or it takes too long.
+    """
+    rest, until = memoryview(answer), time.monotonic() + LONGEST_ANSWER
+    while rest:
+        rest = rest[connection.send(rest) :]
+        if rest and time.monotonic() > until:
+            raise TimeoutError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 import time
 from typing import Any
 
@@ -102,6 +103,54 @@ def test_others_get_nothing_and_nobody_loads_the_amphora_by_asking(dual: Dual) -
     assert len(seen) <= time.monotonic() - began + 2, "each look counts one scrape more than the one before"
     # One look each second, and handing out the answer 400 times: were each one made anew, it would take ten times as long.
     assert _agents_seconds(amphora) - spent < 0.5 * (time.monotonic() - began) + 0.5
+    dual.delete(made)
+
+
+_SLOW = """
+import contextlib, socket, sys, time
+asking = []
+for _ in range(int(sys.argv[3])):
+    one = socket.socket()
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    one.connect((sys.argv[1], int(sys.argv[2])))
+    one.sendall(b"GET /metrics HTTP/1.1\\r\\nHost: vip\\r\\n\\r\\n")
+    asking.append(one)
+assert all(one.recv(12) == b"HTTP/1.0 200" for one in asking)
+print("begun", flush=True)
+while True:
+    time.sleep(0.2)
+    for one in asking:
+        with contextlib.suppress(OSError):
+            one.recv(100)
+"""
+
+
+def test_slow_scrapers_hold_up_neither_others_nor_traffic(dual: Dual) -> None:
+    """Of a pool with as many members that an answer is longer than all that sockets take in: as long as a listener lets them in."""
+    made = balancer(dual, 4, "SINGLE")
+    vip, pool = made["vip_address"], made["pools"][0]["id"]
+    dual.all_answer(vip, {"back-web-4", "back-web-6"})
+    dead = {"address": dual.addresses["back-web"][4], "subnet_id": dual.subnets["back"][4]}
+    many = [{**dead, "protocol_port": port} for port in range(20_000, 20_250)]
+    dual.site.api.put(f"/pools/{pool}/members?additive_only=true", {"members": many})
+    dual.site.api.wait_active(made["id"])
+    eventually(lambda: len(scrape(dual, vip)) > 1_000_000, 60)
+    slow = [*linux.enter(dual.namespace("client")), sys.executable, "-c", _SLOW, vip, str(PORT), "18"]
+    with subprocess.Popen(slow, stdout=subprocess.PIPE) as scrapers:
+        try:
+            assert scrapers.stdout is not None
+            assert scrapers.stdout.readline() == b"begun\n"
+            inside = linux.enter(dual.namespace("client"))
+            with dual.site.traffic(vip, rate=50, inside=inside) as traffic:
+                for _ in range(3):
+                    text, _, status = scrape(dual, vip).rpartition("\n")
+                    assert status.startswith("200 ")
+                    assert len(text) > 1_000_000
+            assert scrapers.poll() is None
+        finally:
+            scrapers.kill()
+    assert traffic["requests"] > 0
+    assert traffic["failed"] == 0
     dual.delete(made)
 
 

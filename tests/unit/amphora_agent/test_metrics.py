@@ -215,6 +215,61 @@ def test_a_haproxy_that_hangs_holds_up_one_scraper_and_not_each_after_the_other(
     assert asked.asked == 1
 
 
+LARGE = "x" * 1_000_000
+"""More than the socket of whoever asks takes in without being read."""
+
+
+def asking(path: pathlib.Path) -> socket.socket:
+    """Of somebody who has not read anything yet but the first bytes."""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(10)
+    connection.connect(str(path))
+    connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: vip\r\n\r\n")
+    assert connection.recv(12) == b"HTTP/1.0 200"
+    return connection
+
+
+@pytest.mark.lengthy
+def test_who_reads_slowly_gets_all_and_who_reads_nothing_is_left_alone(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporter.Exporter, "_make", lambda _: LARGE)
+    path = tmp_path / "metrics.sock"
+    exporter.Exporter(path, Counting(), tmp_path / "metrics.json").ensure_serving()
+    with asking(path) as slow, asking(path) as silent:
+        received, until = 0, time.monotonic() + 1.3 * exporter.ANSWER_TIMEOUT
+        while time.monotonic() < until:
+            time.sleep(0.1)
+            received += len(slow.recv(13_000))
+        assert received < len(LARGE)
+        received += sum(map(len, iter(lambda: slow.recv(65_536), b"")))
+        assert received > len(LARGE)
+        assert sum(map(len, iter(lambda: silent.recv(65_536), b""))) < len(LARGE)
+
+
+def test_while_several_answers_are_being_taken_who_comes_gets_the_newest(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow scrapers are, they hold up nobody, and there are no more answers than that, each of which may be large."""
+    made: list[str] = []
+
+    def make(_: exporter.Exporter) -> str:
+        made.append(f"{len(made)}" + LARGE)
+        return made[-1]
+
+    monkeypatch.setattr(exporter, "FRESH", 0.0)
+    monkeypatch.setattr(exporter, "_SHARE", 0)
+    monkeypatch.setattr(exporter.Exporter, "_make", make)
+    path = tmp_path / "metrics.sock"
+    exporter.Exporter(path, Counting(), tmp_path / "metrics.json").ensure_serving()
+    with contextlib.ExitStack() as slow:
+        for _ in range(exporter.AT_ONCE - 1):
+            slow.enter_context(asking(path))
+        for _ in range(3):
+            assert fetch(path).partition(b"\r\n\r\n")[2] == made[-1].encode()
+        assert len(made) == exporter.DIFFERENT
+    deadline = time.monotonic() + 60
+    while len(made) == exporter.DIFFERENT and time.monotonic() < deadline:  # once they have gone
+        assert fetch(path).startswith(b"HTTP/1.0 200 ")
+    assert len(made) > exporter.DIFFERENT
+
+
 def test_scrapers_are_answered_again_after_there_was_no_thread_for_some(
     served: tuple[Counting, pathlib.Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
