@@ -185,9 +185,11 @@ def _frontend(
     if mode == "http":
         # A client whose idle connection ends in a reload would see an error on its next request: let the old process answer it first.
         directives.append("option idle-close-on-response")
-        wanted = {name for name, value in listener.insert_headers.items() if value.lower() == "true"}
+        asked = {name for name, value in listener.insert_headers.items() if value.lower() == "true"}
+        wanted = [name for name in _INSERT_HEADERS if name in asked]
         scheme = "https" if PROTOCOLS[listener.protocol].ends_tls else "http"
-        directives.extend(directive.replace("{scheme}", scheme) for name, directive in _INSERT_HEADERS.items() if name in wanted)
+        directives.extend(_unforged(wanted))
+        directives.extend(_INSERT_HEADERS[name].replace("{scheme}", scheme) for name in wanted)
         directives.extend(tls.headers(listener))
         directives.extend(_rate_limit(listener, settings))
         if listener.error_page is not None:
@@ -215,6 +217,30 @@ def _frontend(
         client_timeout=client_timeout,
         directives=directives,
     )
+
+
+def _unforged(names: Sequence[str]) -> list[str]:
+    """Refuse requests that make members believe something else than these headers say.
+
+    Applications that know headers by the rules of CGI (RFC 3875, section 4.1.18) take `_` for `-`, so a client could say there what we say.
+    And a member that is a proxy itself throws away what `Connection` names (RFC 9110, section 7.6.1), so a client could have it throw
+    away what we say.
+    """
+    if not names:
+        return []
+    named = [name.lower() for name in names]
+    spelled = "|".join(one for name in named for one in _misspelled(name))
+    refuse = "http-request deny deny_status 400 if"
+    return [
+        f"{refuse} {{ req.hdr(Connection) -i {' '.join(named)} }}",
+        f"{refuse} {{ req.hdr_names -m sub _ }} {{ req.hdr_names -m reg -i (^|,)({spelled})(,|$) }}",
+    ]
+
+
+def _misspelled(name: str) -> list[str]:
+    """Expressions of all ways to write a name with an underscore in it."""
+    words = name.split("-")
+    return [f"{'[-_]'.join(words[:place])}_{'[-_]'.join(words[place:])}" for place in range(1, len(words))]
 
 
 def _rate_limit(listener: model.Listener, settings: Settings) -> list[str]:

@@ -483,6 +483,28 @@ def test_clients_can_not_say_themselves_what_is_known_of_their_certificates(bed:
         assert "forged" not in str(told["head"])
 
 
+def test_members_believe_nothing_else_than_the_headers_that_are_inserted(bed: Bed) -> None:
+    """Applications of CGI's kind take an underscore for a hyphen, and proxies throw away what `Connection` names."""
+    ca = bed.store.store_secret(bed.project, "ca", ROOT.pem)
+    names = [*HEADERS, "X-Forwarded-For", "X-Forwarded-Port", "X-Real-IP", "X-Client-IP", "X-Forwarded-IP"]
+    fields = {"client_ca_tls_container_ref": ca, "client_authentication": "OPTIONAL"}
+    certificate = tls_material.issue("web.example", BETWEEN)
+    _, port = bed.listener(certificate, insert_headers=dict.fromkeys(names, "true"), **fields)
+    for name in names:
+        places = [place for place, letter in enumerate(name) if letter == "-"]
+        spelled = [name.replace("-", "_"), *(f"{name[:place]}_{name[place + 1 :]}" for place in places)]
+        lies = [f"{one}: forged" for one in (*spelled, spelled[0].lower())] + [f"Connection: close, {one}" for one in (name, name.lower())]
+        for lie in lies:
+            assert bed.ask(port, "--http1.1", "--header", lie)[0] == 400, lie
+        assert bed.ask(port, "--http2", "--header", lies[0])[0] == 400
+    other = ["--header", "x_tenant: one", "--header", "X-Real-IPs_: two", "--header", "Connection: keep-alive, X-Tenant"]
+    status, told, _ = bed.ask(port, "--http1.1", *other)
+    assert status == 200
+    assert {"x_tenant: one", "x-real-ips_: two"} <= {line.lower() for line in told["head"]}
+    _, plain = bed.listener(certificate)
+    assert bed.ask(plain, "--http1.1", "--header", "X_Forwarded_For: anybody", "--header", "Connection: X-Forwarded-For")[0] == 200
+
+
 def test_nobody_comes_in_by_a_list_of_revocations_that_has_ended(bed: Bed) -> None:
     good = tls_material.issue("client.example", ROOT)
     file = bed.file("by-ended.pem", good.pem + good.key_pem())
