@@ -65,6 +65,7 @@ class Exporter:
         self._taken: set[_Answer] = set()
         self._processor: Sequence[int] = ()
         self.expiries: Callable[[], Mapping[str, float]] = dict  # of listeners: when the first of their certificates ends
+        self.former: Callable[[], Mapping[str, int]] = dict  # connections that workers of before have open, by `report.Statistics.active`
         self.others: Callable[[], Iterable[Mapping[str, str]]] = tuple  # rows as of `show stat`, of what HAProxy does not serve
 
     @property
@@ -177,6 +178,7 @@ class Exporter:
         present = metrics.families(head + statistics, info, rendered.is_own)
         counted = {name: dict(samples) for name, samples in present.items() if metrics.is_count(name)}
         metrics.add(present, self.sums.take(haproxy_runtime.worker_in(info) or 0, counted))
+        metrics.add(present, metrics.of_those_in(present, metrics.open_connections(self.former())))
         metrics.add_rows(present, self.others())
         try:
             for listener, end in self.expiries().items():

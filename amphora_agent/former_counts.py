@@ -36,6 +36,7 @@ class FormerCounts:
     def __init__(self, counted: counters.Counters, members: member_counters.MemberCounters, exporting: exporter.Exporter) -> None:
         self._counters, self._members, self._exporter = counted, members, exporting
         self._former: dict[int, _Former] = {}
+        self._active: dict[int, dict[str, int]] = {}  # connections that each of them has open
         self._looked_at: int | None = None  # last
         self._leaving: int | None = None  # is about to get a successor
 
@@ -43,6 +44,14 @@ class FormerCounts:
     def workers(self) -> Collection[int]:
         """Whose counts are not final, though another one may serve by now."""
         return {*self._former} | ({self._leaving} if self._leaving is not None else set())
+
+    def active(self) -> dict[str, int]:
+        """Connections that they have open, by the names of `report.Statistics.active`, as far as they have said so."""
+        found: dict[str, int] = {}
+        for known in list(self._active.values()):
+            for name, number in known.items():
+                found[name] = found.get(name, 0) + number
+        return found
 
     @contextlib.contextmanager
     def beside(self, runtime: haproxy_runtime.RuntimeApi) -> Iterator[Callable[[], None]]:
@@ -98,6 +107,7 @@ class FormerCounts:
                 statistics = report.read_statistics(answer)
                 self._counters.take_former(worker, statistics.raw)
                 self._members.take_former(worker, statistics.raw_of_members)
+                self._active[worker] = statistics.active
                 if haproxy_runtime.has_finished(answer):
                     if former.session is not None:
                         self._note(worker, former.session)
@@ -117,6 +127,7 @@ class FormerCounts:
 
     def _let_go(self, worker: int) -> None:
         self._exporter.sums.end(worker)
+        self._active.pop(worker, None)
         held = self._former.pop(worker).held
         if held is not None:
             held.close()

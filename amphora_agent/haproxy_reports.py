@@ -51,6 +51,7 @@ class ReportingHAProxy(program.Program):
         self._members = member_counters.MemberCounters(counted.with_name(f"members-{counted.name}"))
         self._exporter = exporter.Exporter(exported, self.runtime, exported_sums)
         self._former_counts = former_counts.FormerCounts(self._counters, self._members, self._exporter)
+        self._exporter.former = self._former_counts.active
         self._counting = threading.Lock()
         self.changes.before_renewals, self.changes.on_deleted = self._count_quietly, self._count_anew
         self._is_replacing = False  # True while it is being replaced because somebody wants another state
@@ -73,6 +74,8 @@ class ReportingHAProxy(program.Program):
         except haproxy_runtime.RuntimeFailed as exc:
             LOG.warning("Nothing can be reported of HAProxy: %s", exc)
             return None
+        for name, number in self._former_counts.active().items():
+            statistics.active[name] = statistics.active.get(name, 0) + number
         return reports.part(statistics, totals, by_id)
 
     def last_counts(self) -> program.Part:

@@ -141,6 +141,21 @@ def add(sums: Families, counted: Families) -> None:
             known[labels] = known.get(labels, 0.0) + value
 
 
+def open_connections(of: Mapping[str, int]) -> Families:
+    """How many are open, by the names of `report.Statistics.active`, as metrics."""
+    found: Families = {}
+    for name, number in of.items():
+        pool, is_pool, rest = name.partition(":")
+        if member := rest.partition("/")[2]:
+            _put(found, "octavia_member_current_sessions", (("pool", pool), ("member", member)), float(number))
+        elif is_pool:
+            _put(found, "octavia_pool_current_sessions", (("pool", pool),), float(number))
+        else:
+            _put(found, "octavia_listener_current_sessions", (("listener", name),), float(number))
+            _put(found, "octavia_loadbalancer_current_connections", (), float(number))
+    return found
+
+
 def of_those_in(present: Families, counted: Families) -> Families:
     """What was counted of the listeners, pools and members that are still there."""
     return {

@@ -235,6 +235,28 @@ def test_a_member_that_was_switched_off_goes_on_from_where_it_was(bed: Bed) -> N
     bed.agree()
 
 
+def test_connections_that_outlive_a_reload_are_told_to_be_open(bed: Bed) -> None:
+    paths = [f"/listeners/{bed.listeners[_PORTS[0]]}", f"/pools/{bed.pools[_PORTS[0]]}", f"/loadbalancers/{bed.id}"]
+
+    def are_open(count: int) -> bool:
+        return all(bed.site.api.get(f"{path}/stats")["stats"]["active_connections"] == count for path in paths)
+
+    bed.agree()
+    eventually(lambda: are_open(0), 60)
+    held = []
+    for _ in range(2):
+        held += [Connection(bed, _PORTS[0]) for _ in range(2)]
+        bed.reload()
+    bed.agree()
+    eventually(lambda: are_open(4), 60, "connections of before reloads are forgotten")
+    time.sleep(3)
+    assert are_open(4)
+    for one in held:
+        one.close()
+    eventually(lambda: are_open(0), 60, "connections that have ended are told to be open")
+    bed.agree()
+
+
 def test_what_former_workers_finish_is_counted(bed: Bed) -> None:
     held = []
     for count in (1000, 2000, 3000):

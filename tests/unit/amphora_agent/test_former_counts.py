@@ -119,6 +119,17 @@ def test_what_members_carry_in_a_former_worker_is_counted(worker: Worker, tmp_pa
     assert members.by_id() == {"m1": [81, 81, 9, 0], "p1": [80, 80, 8, 0]}
 
 
+def test_connections_that_are_open_in_a_former_worker_are_open(worker: Worker, tmp_path: pathlib.Path) -> None:
+    former = _former(counters.Counters(tmp_path / "counters.json"), runtime := haproxy_runtime.RuntimeApi(worker.path), tmp_path)
+    with former.beside(runtime) as succeeded:
+        succeeded()
+    worker.stopping = 1
+    look_until(former, lambda: former.active() == {"l1": 1, "p1:l1": 1, "p1:l1/m1": 1})
+    worker.connections = 0
+    look_until(former, lambda: former.workers == set())
+    assert former.active() == {}
+
+
 def test_who_was_not_come_to_is_looked_at_first_the_next_time(
     worker: Worker, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -229,6 +229,23 @@ def asking(path: pathlib.Path) -> socket.socket:
     return connection
 
 
+def test_connections_that_former_workers_have_open_are_told(tmp_path: pathlib.Path) -> None:
+    made = exporter.Exporter(tmp_path / "metrics.sock", Counting(), tmp_path / "metrics.json")
+    made.ensure_serving()
+    before = samples(fetch(tmp_path / "metrics.sock").partition(b"\r\n\r\n")[2].decode())
+    made.former = lambda: {"open": 3, "plain:open": 2, "plain:open/m1": 2, "gone": 7, "gone:gone/gone": 7}
+    time.sleep(exporter.FRESH + 0.2)
+    now = samples(fetch(tmp_path / "metrics.sock").partition(b"\r\n\r\n")[2].decode())
+    grown = {key: value - before[key] for key, value in now.items() if "_current_" in key and value != before[key]}
+    assert now.keys() == before.keys()
+    assert grown == {
+        'octavia_listener_current_sessions{listener="open"}': 3,
+        'octavia_pool_current_sessions{pool="plain"}': 2,
+        'octavia_member_current_sessions{pool="plain",member="m1"}': 2,
+        "octavia_loadbalancer_current_connections{}": 10,
+    }
+
+
 @pytest.mark.lengthy
 def test_who_reads_slowly_gets_all_and_who_reads_nothing_is_left_alone(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporter.Exporter, "_make", lambda _: LARGE)
