@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
+import shutil
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -39,13 +41,13 @@ def test_it_has_longer_than_a_start_beside_one_that_serves(tmp_path: pathlib.Pat
         one.stop()
 
 
-# The master executes itself anew for a reload, by the name that it was started with.
+# The master executes itself anew for a reload, by the name that it was started with, or by that of its program if a loader runs it.
 _BUSY_AT_RELOADS = """#!/bin/bash
 if [ -e {folder}/serves ]; then
     until=$(($(date +%s) + {seconds}))
     while [ $(date +%s) -lt $until ]; do :; done
 fi
-exec -a "$0" haproxy "$@"
+exec -a "$0" {program} "$@"
 """
 
 
@@ -78,8 +80,9 @@ def test_what_serves_goes_on_while_a_new_worker_waits_for_a_processor(
 ) -> None:
     monkeypatch.setattr(haproxy, "START_TIMEOUT", 0.3)
     slow = tmp_path / "haproxy"
-    slow.write_text(_BUSY_AT_RELOADS.format(folder=tmp_path, seconds=3))
+    slow.write_text(_BUSY_AT_RELOADS.format(folder=tmp_path, seconds=3, program=shutil.which("haproxy")))
     slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     one, port = haproxy.HAProxy(haproxy.Places(tmp_path / "state", tmp_path / "run"), str(slow), ""), free_port()
     wanted = rest.WantedState(load_balancer_id="lb", generation=1, peer_name="p")
     config = _CONFIG.format(port=port)
