@@ -127,6 +127,24 @@ def test_a_planned_failover_of_a_pair_keeps_serving(site: Site) -> None:
     balancer.delete()
 
 
+@pytest.mark.parametrize("role", ["MASTER", "BACKUP"])
+def test_a_failover_is_carried_out_though_a_half_is_lost_already(site: Site, role: str) -> None:
+    """For a moment then, the first new half is alone."""
+    balancer = site.balancer(("web-1", "web-2"))
+    before = {one["id"]: one["pids"] for one in balancer.amphorae()}
+    site.kill(before[_roles(site, balancer)[role]])
+    site.api.put(f"/loadbalancers/{balancer.id}/failover")
+
+    def is_done() -> bool:
+        ids = {one["id"] for one in balancer.amphorae()}
+        return len(ids) == 2 and not ids & before.keys() and balancer.show()["provisioning_status"] == "ACTIVE"
+
+    eventually(is_done, 90, lambda: f"{balancer.show()}, {balancer.amphorae()}")
+    balancer.serves({"web-1", "web-2"})
+    eventually(lambda: bool(_holder(site, balancer)), 60, "nobody has the VIP")
+    balancer.delete()
+
+
 def _announcements(site: Site, balancer: Balancer) -> contextlib.AbstractContextManager[list[bytes]]:
     return vip_holders.announcements(site.machine.settings.namespace("client"), balancer.vip)
 

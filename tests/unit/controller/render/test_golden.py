@@ -396,6 +396,15 @@ def test_keepalived_accepts_what_a_person_has_read(version: int, half: int, tmp_
     tools.ask_keepalived(text, tmp_path)
 
 
+def test_keepalived_accepts_what_a_half_is_told_whose_partner_is_lost(tmp_path: pathlib.Path) -> None:
+    """It has itself for a peer, which hears nothing: not by multicast, in which it would meet other pairs of its network."""
+    snapshot = builders.a_serving_snapshot(word="vrrp", topology=Topology.ACTIVE_STANDBY)
+    alone = dataclasses.replace(snapshot, amphorae=snapshot.amphorae[:1])
+    text = render.wanted_state(alone, alone.amphorae[0], tools.NETWORKS).programs["keepalived"]
+    assert f"unicast_peer {{\n        {alone.amphorae[0].vrrp_ip}\n    }}" in text
+    tools.ask_keepalived(text, tmp_path)
+
+
 @pytest.mark.parametrize("first", [4, 6])
 def test_an_instance_of_keepalived_speaks_one_version_of_ip_and_moves_vips_of_both(
     first: int, tmp_path: pathlib.Path, request: pytest.FixtureRequest
