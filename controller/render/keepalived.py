@@ -45,8 +45,8 @@ def config(snapshot: model.Snapshot, amphora: Amphora, vip_subnets: Sequence[Net
     priority = amphora.vrrp_priority or VRRP_PRIORITY.get(amphora.role or Role.STANDALONE)
     if priority is None:
         raise exceptions.InvalidRequest(f"Amphora {amphora.id} of a pair has neither a role in it nor a VRRP priority.")
-    # One whose partner is lost speaks to itself, which nobody hears: keepalived refuses to have no peer, and would use multicast, in which
-    # it would meet others of this kind on its network.
+    # One whose partner is lost speaks to itself, which nobody else hears: keepalived refuses to have no peer, and would use multicast,
+    # in which it would meet others of this kind on its network.
     peers = [other for other in haproxy.paired(snapshot) if other.id != amphora.id] or [amphora]
     return templating.fill(
         "keepalived.conf.j2",

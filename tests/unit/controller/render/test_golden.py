@@ -397,7 +397,7 @@ def test_keepalived_accepts_what_a_person_has_read(version: int, half: int, tmp_
 
 
 def test_keepalived_accepts_what_a_half_is_told_whose_partner_is_lost(tmp_path: pathlib.Path) -> None:
-    """It has itself for a peer, which hears nothing: not by multicast, in which it would meet other pairs of its network."""
+    """It has itself for a peer, and speaks to nobody by multicast, in which it would meet other pairs of its network."""
     snapshot = builders.a_serving_snapshot(word="vrrp", topology=Topology.ACTIVE_STANDBY)
     alone = dataclasses.replace(snapshot, amphorae=snapshot.amphorae[:1])
     text = render.wanted_state(alone, alone.amphorae[0], tools.NETWORKS).programs["keepalived"]
