@@ -116,6 +116,17 @@ def test_projects_take_turns_where_more_is_due_than_there_are_places(db: databas
     assert [one.project_id for one in chosen] == ["much", "few", "much", "few"]
 
 
+def test_a_project_with_thousands_of_jobs_hides_nobody_else(db: database.Database) -> None:
+    """All of them have been due for longer."""
+    thousands = [{"id": f"job-{number}", "subject": f"subject-{number}", "available_at": float(number)} for number in range(2500)]
+    same = {"kind": jobs.UpdateLoadBalancer.kind, "load_balancer_id": "gone", "details": {}, "posted_at": 1.0}
+    with db.begin() as tx:
+        tx.connection.execute(sa.insert(tables.jobs), [same | one for one in thousands])
+    small_flows.add_load_balancer(db, "lb-1", "few")
+    last = post(db, jobs.UpdateLoadBalancer(load_balancer_id="lb-1"), available_at=5000.0)
+    assert last in due(db, limit=2)
+
+
 def test_urgent_jobs_may_have_places_of_their_own(db: database.Database) -> None:
     for number in range(4):
         small_flows.add_load_balancer(db, f"lb-{number}")

@@ -31,8 +31,8 @@ _CLAIMABLE = (
     .order_by(_JOBS.available_at)
     .limit(sa.bindparam("most"))
 )
-_LONGEST_QUEUE = 2000
-"""Jobs of one priority among which projects take turns, at most: all of them are read where there are more than places."""
+_LONGEST_QUEUE = 20_000
+"""Jobs of one priority among which projects take turns, at most: all of them are read where there are more than places (2 us for each)."""
 _QUEUE = _CLAIMABLE.add_columns(_JOBS.available_at, _JOBS.posted_at).limit(_LONGEST_QUEUE).subquery()
 _TURN = sa.func.row_number().over(partition_by=_QUEUE.c.project_id, order_by=(_QUEUE.c.available_at, _QUEUE.c.posted_at))
 _TURNS = sa.select(_QUEUE, _TURN.label("turn")).subquery()
