@@ -19,7 +19,7 @@ from typing import IO, Any, cast
 from wsgiref import handlers
 from wsgiref.types import WSGIApplication
 
-from amphora_agent import identity
+from amphora_agent import identity, outages
 from amphora_agent.api import doorway
 
 LOG = logging.getLogger(__name__)
@@ -28,6 +28,8 @@ REQUEST_TIMEOUT = 60.0
 """Seconds from a request's first byte to its last."""
 MAX_BODY = 16 * 1024 * 1024
 MAX_SESSIONS = 64
+REST = 0.2
+"""Seconds after which whoever could let nobody in tries again."""
 
 
 class Server(socketserver.TCPServer):
@@ -44,6 +46,7 @@ class Server(socketserver.TCPServer):
         self._own = own
         self._sessions: dict[_Session, None] = {}  # the one that was last used longest ago comes first
         self._lock = threading.Lock()
+        self._trouble = outages.Outage(LOG, "Who lets clients in")
         super().__init__(address, _Handler, bind_and_activate=bound is None)
         if bound is not None:
             self.socket.close()
@@ -51,6 +54,21 @@ class Server(socketserver.TCPServer):
             self.server_activate()
         self._doorway = doorway.Doorway(own.secure, self._let_in)
         self._doorway.start()
+
+    def get_request(self) -> tuple[Any, Any]:
+        """The next connection.
+
+        :raises OSError: it can't be had, for want of descriptors perhaps. This rests first: whoever waits goes on waiting, so the caller
+            would ask again at once, with all that a processor can do.
+        """
+        try:
+            found = super().get_request()
+        except OSError as exc:
+            self._trouble.met(exc)
+            time.sleep(REST)
+            raise
+        self._trouble.over()
+        return found
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Let the client prove who it is."""

@@ -7,6 +7,7 @@ import http.client
 import pathlib
 import resource
 import socket
+import socketserver
 import ssl
 import threading
 import time
@@ -17,7 +18,8 @@ import pytest
 
 from amphora_agent import identity
 from amphora_agent.api import doorway, server
-from tests import siege
+from controller.dev.client import eventually
+from tests import descriptors, siege
 from tests.integration import agent_amphora
 
 _HELLO_ONLY = "whole hello, then silence"
@@ -102,6 +104,32 @@ def _kinds(agent: Agent) -> dict[str, siege.Kind]:
         "HTTP without TLS": siege.Kind(b"GET / HTTP/1.1\r\n\r\n"),
         "a record of 64 KiB": siege.Kind(b"\x16\x03\x01\xff\xff" + b"\0" * 1000),
     }
+
+
+def test_without_descriptors_it_asks_now_and_then_for_the_next_client_who_is_served_once_there_are_some(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries = []
+    accept = socketserver.TCPServer.get_request
+
+    def counted(self: socketserver.TCPServer) -> tuple[Any, Any]:
+        tries.append(1)
+        return accept(self)
+
+    monkeypatch.setattr(socketserver.TCPServer, "get_request", counted)
+    with socket.socket() as waiting:
+        waiting.settimeout(20)
+        with descriptors.none_left():
+            waiting.connect(("127.0.0.1", agent.port))
+            eventually(lambda: len(tries) > 2, 30, "nobody tried to let the client in", 0.1)
+            seen = len(tries)
+            time.sleep(1)
+            assert len(tries) - seen <= 1 / server.REST + 1, "it asks again and again"
+        with agent.tls().wrap_socket(waiting, server_hostname="127.0.0.1") as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n")
+            assert b"".join(iter(lambda: connection.recv(4096), b"")).endswith(b"ok")
+    assert caplog.text.count("Who lets clients in met an error") == 1
+    assert "Who lets clients in is well again" in caplog.text
 
 
 @pytest.mark.lengthy
